@@ -1,0 +1,1 @@
+//! Clients of running binding processes.

@@ -1,0 +1,1 @@
+//! Drives llama.cpp inside a worker process.

@@ -1,0 +1,267 @@
+//! Lines to a binding process.
+
+use serde::{Deserialize, Serialize};
+
+/// One line to a binding process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// The first line; the process answers with its own `hello`.
+    Hello(Hello),
+    /// Asks for the models that the binding offers; answered by `models` or `error`.
+    ListModels(Ask),
+    /// Loads a model; answered by any number of `progress`, then `loaded` or `error`.
+    Load(Load),
+    /// Frees the model; answered by `unloaded`. Running generations end as cancelled.
+    Unload(Ask),
+    /// Text to tokens; answered by `tokens` or `error`.
+    Tokenize(Tokenize),
+    /// Tokens to text; answered by `text` or `error`.
+    Detokenize(Detokenize),
+    /// Text to a vector; answered by `embedding` or `error`.
+    Embed(Embed),
+    /// Messages to the prompt text that `generate` would read; answered by `text` or `error`.
+    ApplyTemplate(ApplyTemplate),
+    /// Makes a completion; answered by `started`, any number of `reading` and `piece`, one `end`.
+    Generate(Box<Generate>),
+    /// Ends the `load` or `generate` with this id; unknown ids are ignored, for it may just have ended.
+    Cancel(Ask),
+    /// The process is to end by itself, soon; no answer.
+    Bye(Bye),
+}
+
+/// Payload of `hello`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`super::PROTOCOL_VERSION`] of the front.
+    pub version: u32,
+}
+
+/// A command with an id and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Names the operation in every answer.
+    pub id: u64,
+}
+
+/// Payload of `bye`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bye {}
+
+/// Payload of `load`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    /// Names the operation in every answer.
+    pub id: u64,
+    /// Name of the model as the catalogue lists it.
+    pub model: String,
+    /// The model's file, absolute; absent for bindings whose models are no files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// How to load it.
+    #[serde(default)]
+    pub settings: LoadSettings,
+}
+
+/// How a model is loaded. Every field has a default, so `{}` is a good value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LoadSettings {
+    /// Context of one sequence, in tokens; never more than the model was trained with.
+    pub ctx_size: u32,
+    /// Sequences that are generated at the same time.
+    pub slots: u32,
+    /// Most tokens of one decode step.
+    pub batch: u32,
+    /// Threads of a decode step; 0 lets the worker choose (physical cores − 1, at least 1).
+    pub threads: u32,
+    /// Layers held on GPUs; −1 means all.
+    pub gpu_layers: i32,
+    /// Type of the KV cache: `f32`, `f16` or `q8_0`.
+    pub kv_type: String,
+    /// Reads every tensor's data at load and refuses broken ones.
+    pub check_tensors: bool,
+}
+
+impl Default for LoadSettings {
+    fn default() -> Self {
+        Self {
+            ctx_size: 4096,
+            slots: 4,
+            batch: 512,
+            threads: 0,
+            gpu_layers: -1,
+            kv_type: "f16".into(),
+            check_tensors: false,
+        }
+    }
+}
+
+/// Payload of `tokenize`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokenize {
+    /// Names the operation in every answer.
+    pub id: u64,
+    /// Text to cut into tokens.
+    pub text: String,
+    /// Adds the tokens that the model wants at the beginning and the end.
+    #[serde(default)]
+    pub add_special: bool,
+    /// Reads the names of control tokens (`<|im_start|>`) as those tokens, not as text.
+    #[serde(default)]
+    pub parse_special: bool,
+}
+
+/// Payload of `detokenize`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detokenize {
+    /// Names the operation in every answer.
+    pub id: u64,
+    /// Tokens to join; a token outside the vocabulary is an error.
+    pub tokens: Vec<i32>,
+}
+
+/// Payload of `embed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Embed {
+    /// Names the operation in every answer.
+    pub id: u64,
+    /// Text to embed.
+    pub text: String,
+}
+
+/// Payload of `apply_template`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplyTemplate {
+    /// Names the operation in every answer.
+    pub id: u64,
+    /// The conversation.
+    pub chat: Chat,
+}
+
+/// Payload of `generate`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Generate {
+    /// Names the generation in every answer.
+    pub id: u64,
+    /// What the model is given.
+    pub prompt: Prompt,
+    /// Most tokens to make; absent means as many as the context holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_predict: Option<u32>,
+    /// How tokens are chosen.
+    #[serde(default)]
+    pub sampling: SamplingParams,
+    /// Texts that end the completion, matched exactly.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
+    /// Texts that end the completion, matched without regard to case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub anti_prompts: Vec<String>,
+}
+
+/// What a model is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prompt {
+    /// Text as it stands.
+    Text(TextPrompt),
+    /// A conversation: the model's chat template puts it together, or `plain` when it has none.
+    /// What does not fit is cropped by whole messages, oldest first.
+    Chat(Chat),
+}
+
+/// A prompt of plain text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextPrompt {
+    /// The text; control tokens by name are read as such, as llama.cpp's server does.
+    pub text: String,
+    /// Keeps only this many tokens, the last ones; absent keeps all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_last: Option<u32>,
+}
+
+/// A prompt of messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chat {
+    /// Oldest first; a `system` message comes first if there is one.
+    pub messages: Vec<ChatMessage>,
+    /// How to write them for a model without a chat template.
+    #[serde(default)]
+    pub plain: Plain,
+}
+
+/// One message of a [`Chat`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatMessage {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    /// Its text.
+    pub content: String,
+}
+
+/// LoLLMs' prefixes, used for models without a chat template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Plain {
+    /// Before each message of the user.
+    pub user_prefix: String,
+    /// Before each answer.
+    pub ai_prefix: String,
+    /// Between two messages.
+    pub link_text: String,
+}
+
+impl Default for Plain {
+    fn default() -> Self {
+        Self {
+            user_prefix: "!@> Human: ".into(),
+            ai_prefix: "!@> lollms:".into(),
+            link_text: "\n".into(),
+        }
+    }
+}
+
+/// How tokens are chosen; names and meanings as llama.cpp's server has them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SamplingParams {
+    /// Spread of the distribution; 0 takes the most likely token.
+    pub temperature: f32,
+    /// Only the most likely tokens; 0 turns it off.
+    pub top_k: i32,
+    /// Nucleus sampling; 1 turns it off.
+    pub top_p: f32,
+    /// Relative to the most likely token; 0 turns it off.
+    pub min_p: f32,
+    /// Locally typical sampling; 1 turns it off.
+    pub typical_p: f32,
+    /// Divides the logits of recent tokens; 1 turns it off.
+    pub repeat_penalty: f32,
+    /// How many tokens back penalties look; −1 means the whole context.
+    pub repeat_last_n: i32,
+    /// Taken from the logit of a token that occurred.
+    pub presence_penalty: f32,
+    /// Taken from the logit of a token for each time it occurred.
+    pub frequency_penalty: f32,
+    /// Seed of the generator; absent takes a fresh one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u32>,
+}
+
+impl Default for SamplingParams {
+    fn default() -> Self {
+        Self {
+            temperature: 0.8,
+            top_k: 40,
+            top_p: 0.95,
+            min_p: 0.0,
+            typical_p: 1.0,
+            repeat_penalty: 1.0,
+            repeat_last_n: 64,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            seed: None,
+        }
+    }
+}

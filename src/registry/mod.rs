@@ -1,0 +1,1 @@
+//! Folders of personalities, bindings and models.
