@@ -4,7 +4,7 @@
 
 use crate::domain::prompt::Message;
 use crate::domain::sampling::Sampling;
-use crate::engine::scheduler::{Entry, SeqIdx, Token};
+use crate::engine::scheduler::{Cutting, Entry, SeqIdx, Token};
 
 /// Why something did not work, as the model's library says it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,7 +127,7 @@ pub struct Facts {
     /// Most tokens of one step.
     pub batch: usize,
     /// Whether the end of a sequence can be taken out of the cache.
-    pub cutting: crate::engine::scheduler::Cutting,
+    pub cutting: Cutting,
     /// Architecture, size, type: for people.
     pub description: String,
 }

@@ -75,10 +75,9 @@ pub(super) struct Threads(NonNull<sys::ggml_threadpool>);
 unsafe impl Send for Threads {}
 
 impl Threads {
-    pub(super) fn new(threads: u32) -> Result<Self, ModelError> {
-        let count = i32::try_from(threads).unwrap_or(1).clamp(1, 512);
+    pub(super) fn new(threads: i32) -> Result<Self, ModelError> {
         // SAFETY: plain arguments.
-        let raw = unsafe { ffi::lollmsd_threads_new(count, POLL) };
+        let raw = unsafe { ffi::lollmsd_threads_new(threads, POLL) };
         NonNull::new(raw).map(Self).ok_or_else(|| ModelError("no threads could be started".into()))
     }
 }
@@ -113,9 +112,8 @@ impl RawContext {
     pub(super) fn new(
         model: &Arc<Model>,
         settings: &ffi::ContextSettings,
-        threads: u32,
     ) -> Result<Self, ModelError> {
-        let threads = Threads::new(threads)?;
+        let threads = Threads::new(settings.threads)?;
         log::forget_errors();
         let mut err = ErrorText::new();
         let raw = model.making_context(|raw_model| {
@@ -191,11 +189,17 @@ fn make(model: &Arc<Model>, settings: ContextSettings) -> Result<RawContext, Mod
         n_ctx: cells,
         n_batch: narrow(settings.batch),
         n_seq_max: narrow(settings.sequences),
+        threads: thread_count(settings.threads),
         kv_type: settings.kv_type.raw(),
         embeddings: false,
         pooling: sys::LLAMA_POOLING_TYPE_NONE,
     };
-    RawContext::new(model, &raw, settings.threads)
+    RawContext::new(model, &raw)
+}
+
+/// Threads as ggml takes them: at least 1, at most `GGML_MAX_N_THREADS`.
+pub(super) fn thread_count(threads: u32) -> i32 {
+    i32::try_from(threads).unwrap_or(1).clamp(1, 512)
 }
 
 impl Decoder for LlamaDecoder {

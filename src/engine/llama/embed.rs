@@ -5,7 +5,7 @@ use std::sync::Arc;
 use llama_cpp_sys_2 as sys;
 
 use crate::engine::llama::batch::{Batch, Ranges};
-use crate::engine::llama::context::RawContext;
+use crate::engine::llama::context::{RawContext, thread_count};
 use crate::engine::llama::ffi;
 use crate::engine::llama::model::Model;
 use crate::engine::model::{Decoded, ModelError};
@@ -65,11 +65,12 @@ impl Embedder {
                 n_ctx: self.ctx_size,
                 n_batch: self.ctx_size,
                 n_seq_max: 1,
+                threads: thread_count(self.threads),
                 kv_type: i32::try_from(sys::GGML_TYPE_F16).expect("ggml has some dozen types"),
                 embeddings: true,
                 pooling,
             };
-            RawContext::new(model, &settings, self.threads)
+            RawContext::new(model, &settings)
         };
         let mut context = with(sys::LLAMA_POOLING_TYPE_UNSPECIFIED)?;
         // SAFETY: the context lives.

@@ -121,6 +121,7 @@ struct lollmsd_context_settings {
     uint32_t n_ctx;
     uint32_t n_batch;
     uint32_t n_seq_max;
+    int32_t threads;
     int32_t kv_type;
     bool embeddings;
     int32_t pooling;
@@ -131,7 +132,6 @@ llama_context * lollmsd_context_new(
         char * err, size_t size) noexcept {
     return guarded<llama_context *>(err, size, nullptr, [&] {
         llama_context_params params = llama_context_default_params();
-        const int32_t threads = ggml_threadpool_get_n_threads(pool);
         params.n_ctx = settings->n_ctx;
         params.n_batch = settings->n_batch;
         // An embedding needs its whole text in one go when the model looks both ways.
@@ -141,8 +141,8 @@ llama_context * lollmsd_context_new(
             // One token is chosen for each sequence and step, so no more numbers are ever kept.
             params.n_outputs_max = settings->n_seq_max;
         }
-        params.n_threads = threads;
-        params.n_threads_batch = threads;
+        params.n_threads = settings->threads;
+        params.n_threads_batch = settings->threads;
         params.type_k = static_cast<ggml_type>(settings->kv_type);
         params.type_v = static_cast<ggml_type>(settings->kv_type);
         params.kv_unified = true;
