@@ -127,6 +127,20 @@ struct lollmsd_context_settings {
     int32_t pooling;
 };
 
+// On a CPU, llama.cpp's flash attention rounds differently for each width of a step, so a text would
+// depend on its neighbours; it is slower there too. What it saves is memory for the attention's scores.
+static enum llama_flash_attn_type flash_attention(
+        const llama_model * model, const lollmsd_context_settings * settings, uint32_t n_ubatch) {
+    const uint64_t n_head = static_cast<uint64_t>(std::max(llama_model_n_head(model), 1));
+    const uint64_t scores = n_head * settings->n_ctx * n_ubatch * sizeof(float);
+    const bool quantized = ggml_is_quantized(static_cast<ggml_type>(settings->kv_type));
+    constexpr uint64_t most = 1ull << 30;
+    if (quantized || llama_supports_gpu_offload() || scores > most) {
+        return LLAMA_FLASH_ATTN_TYPE_AUTO;
+    }
+    return LLAMA_FLASH_ATTN_TYPE_DISABLED;
+}
+
 llama_context * lollmsd_context_new(
         llama_model * model, const lollmsd_context_settings * settings, ggml_threadpool * pool,
         char * err, size_t size) noexcept {
@@ -151,6 +165,7 @@ llama_context * lollmsd_context_new(
         params.embeddings = settings->embeddings;
         params.pooling_type = static_cast<enum llama_pooling_type>(settings->pooling);
         params.no_perf = true;
+        params.flash_attn_type = flash_attention(model, settings, params.n_ubatch);
         llama_context * ctx = llama_init_from_model(model, params);
         if (ctx != nullptr) {
             llama_attach_threadpool(ctx, pool, pool);
