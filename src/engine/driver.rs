@@ -6,78 +6,12 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::domain::sampling::{Sampling, Stops};
 use crate::engine::model::{Decoded, Decoder};
+use crate::engine::report::{End, Ended, Output, Settings, Started, Totals, never_started};
 use crate::engine::scheduler::{
     Admitted, Cancelled, Cut, NoRoom, Outcome, Sampled, Scheduler, SeqIdx, Verdict, Waiting,
 };
 use crate::engine::text::writer::{Writer, Written};
-
-/// What a generation needs beside its prompt.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// How tokens are chosen.
-    pub sampling: Sampling,
-    /// What ends it.
-    pub stops: Stops,
-    /// Messages that were cropped away, for the report.
-    pub dropped: u32,
-}
-
-/// What the driver tells about generations.
-pub trait Output {
-    /// A generation got a sequence.
-    fn started(&mut self, started: Started);
-    /// Part of a prompt is read: tokens done, cached ones included, of all.
-    fn reading(&mut self, id: u64, done: usize, total: usize);
-    /// More text.
-    fn written(&mut self, id: u64, written: &Written);
-    /// The end; nothing follows for this generation.
-    fn ended(&mut self, ended: Ended);
-}
-
-/// A generation got a sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Started {
-    /// The generation.
-    pub id: u64,
-    /// Tokens of its prompt.
-    pub prompt: usize,
-    /// How many of them were cached.
-    pub cached: usize,
-    /// Messages that were cropped away.
-    pub dropped: u32,
-}
-
-/// A generation ended.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ended {
-    /// The generation.
-    pub id: u64,
-    /// Why.
-    pub end: End,
-    /// Tokens that were made.
-    pub made: u32,
-    /// Time from its start to its first token.
-    pub reading: Duration,
-    /// Time from its first token on.
-    pub writing: Duration,
-}
-
-/// Why a generation ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The model ended its text.
-    Stop,
-    /// This stop string was met.
-    StopString(String),
-    /// It may not make more tokens, or the context is full.
-    Limit,
-    /// It was cancelled.
-    Cancelled,
-    /// The model failed; the text says how.
-    Failed(String),
-}
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,19 +22,6 @@ pub enum Stepped {
     Idle,
     /// The model is lost: its context could not be made anew. Every generation has ended.
     Lost,
-}
-
-/// Totals since the model was loaded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Decode steps.
-    pub steps: u64,
-    /// Tokens of prompts that were read.
-    pub prompt: u64,
-    /// Tokens of prompts that were in the cache.
-    pub cached: u64,
-    /// Tokens that were made.
-    pub made: u64,
 }
 
 /// A generation in a sequence, on the side of text and time.
@@ -359,7 +280,148 @@ impl<D: Decoder> Driver<D> {
     }
 }
 
-/// The end of a generation that never got a sequence.
-pub fn never_started(id: u64, end: End) -> Ended {
-    Ended { id, end, made: 0, reading: Duration::ZERO, writing: Duration::ZERO }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::sampling::Sampling;
+    use crate::engine::model::ModelError;
+    use crate::engine::scheduler::{Cutting, Entry, Limits, Token};
+
+    /// A cache with fewer cells than its sequences could fill; the next token counts up.
+    struct Tight {
+        cells: usize,
+        cache: Vec<Vec<Token>>,
+        last: Vec<Token>,
+        can_cut: bool,
+    }
+
+    impl Decoder for Tight {
+        type Sampler = ();
+
+        fn sampler(&mut self, _: &Sampling, _: &[Token]) -> Result<(), ModelError> {
+            Ok(())
+        }
+
+        fn decode(&mut self, batch: &[Entry]) -> Decoded {
+            let used: usize = self.cache.iter().map(Vec::len).sum();
+            if used + batch.len() > self.cells {
+                return Decoded::NoRoom;
+            }
+            for entry in batch {
+                assert_eq!(self.cache[entry.seq].len(), entry.position);
+                self.cache[entry.seq].push(entry.token);
+            }
+            self.last = batch.iter().map(|entry| entry.token).collect();
+            Decoded::Done
+        }
+
+        fn sample(&mut self, (): &mut (), at: usize) -> Result<Token, ModelError> {
+            Ok(self.last[at] + 1)
+        }
+
+        fn cut(&mut self, seq: SeqIdx, from: usize) -> bool {
+            let works = self.can_cut || from == 0;
+            if works {
+                self.cache[seq].truncate(from);
+            }
+            works
+        }
+
+        fn append_bytes(&self, token: Token, out: &mut Vec<u8>) {
+            out.extend(u8::try_from(token));
+        }
+
+        fn ends_text(&self, _: Token) -> bool {
+            false
+        }
+
+        fn rebuild(&mut self) -> Result<(), ModelError> {
+            Ok(())
+        }
+    }
+
+    #[derive(Default)]
+    struct Heard {
+        text: HashMap<u64, String>,
+        ends: HashMap<u64, End>,
+        cached: HashMap<u64, usize>,
+    }
+
+    impl Output for Heard {
+        fn started(&mut self, started: Started) {
+            self.cached.insert(started.id, started.cached);
+        }
+
+        fn reading(&mut self, _: u64, _: usize, _: usize) {}
+
+        fn written(&mut self, id: u64, written: &Written) {
+            self.text.entry(id).or_default().push_str(&written.text);
+        }
+
+        fn ended(&mut self, ended: Ended) {
+            assert!(self.ends.insert(ended.id, ended.end).is_none(), "one end each");
+        }
+    }
+
+    fn driver(cells: usize, can_cut: bool) -> Driver<Tight> {
+        let limits = Limits {
+            sequences: 2,
+            batch: 16,
+            ctx_size: 64,
+            idle_cells: 100,
+            cutting: Cutting::Anywhere,
+        };
+        let cache = vec![Vec::new(); 2];
+        let decoder = Tight { cells, cache, last: vec![], can_cut };
+        Driver::new(decoder, Scheduler::new(limits), 2)
+    }
+
+    fn submit(driver: &mut Driver<Tight>, id: u64, prompt: Vec<Token>, most: usize) {
+        driver.submit(Waiting { id, ticket: id, prompt, most }, Settings::default());
+    }
+
+    fn finish(driver: &mut Driver<Tight>) -> Heard {
+        let mut heard = Heard::default();
+        for _ in 0..1_000 {
+            if driver.step(&mut heard) == Stepped::Idle {
+                return heard;
+            }
+        }
+        panic!("it goes on for ever");
+    }
+
+    #[test]
+    fn without_room_idle_cells_go_before_anything_else() {
+        let mut driver = driver(60, true);
+        submit(&mut driver, 1, vec![65; 30], 2);
+        finish(&mut driver);
+        submit(&mut driver, 2, vec![97; 40], 3);
+        let heard = finish(&mut driver);
+        assert_eq!((heard.text[&2].as_str(), &heard.ends[&2]), ("bcd", &End::Limit));
+    }
+
+    #[test]
+    fn without_room_the_youngest_ends_and_the_other_goes_on() {
+        let mut driver = driver(50, true);
+        submit(&mut driver, 1, vec![65; 20], 20);
+        submit(&mut driver, 2, vec![97; 20], 20);
+        let heard = finish(&mut driver);
+        assert_eq!(
+            (heard.text[&1].as_str(), &heard.ends[&1]),
+            ("BCDEFGHIJKLMNOPQRSTU", &End::Limit)
+        );
+        assert!(matches!(&heard.ends[&2], End::Failed(reason) if reason.contains("no room")));
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_cut_is_read_again() {
+        let mut driver = driver(500, false);
+        submit(&mut driver, 1, vec![65; 40], 3);
+        finish(&mut driver);
+        let mut prompt = vec![65; 40];
+        prompt.extend([97, 98]);
+        submit(&mut driver, 2, prompt, 2);
+        let heard = finish(&mut driver);
+        assert_eq!((heard.text[&2].as_str(), heard.cached[&2]), ("cd", 0));
+    }
 }

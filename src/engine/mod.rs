@@ -8,5 +8,6 @@ pub mod driver;
 #[expect(unsafe_code, reason = "the border to llama.cpp; each use says why it is sound")]
 pub mod llama;
 pub mod model;
+pub mod report;
 pub mod scheduler;
 pub mod text;

@@ -9,8 +9,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use crate::domain::error::ErrorCode;
-use crate::engine::driver::{Driver, End, Ended, Output, Settings, Started, Stepped, never_started};
+use crate::engine::driver::{Driver, Stepped};
 use crate::engine::model::{Decoder, Facts};
+use crate::engine::report::{End, Ended, Output, Settings, Started, never_started};
 use crate::engine::scheduler::{Limits, Scheduler, Waiting};
 use crate::engine::text::writer::Written;
 use crate::protocol::event::{self, EndReason, Event, Fatal, Reading, Stats};

@@ -351,7 +351,7 @@ struct Loading<'a> {
 fn load<L: Loader>(loader: &L, command: &Load, loading: &Loading<'_>) -> Event {
     let id = command.id;
     let mut told = Instant::now();
-    let loaded = loader.load(command, &mut |fraction| {
+    let made = loader.load(command, &mut |fraction| {
         if loading.cancelled.is_set() {
             return ControlFlow::Break(());
         }
@@ -363,7 +363,7 @@ fn load<L: Loader>(loader: &L, command: &Load, loading: &Loading<'_>) -> Event {
         ControlFlow::Continue(())
     });
     let mut model = lock(&loading.model);
-    let failure = match loaded {
+    let failure = match made {
         Ok(_) if loading.cancelled.is_set() => LoadFailure::Cancelled,
         Ok(parts) => {
             let (state, event) = start(id, parts, loading.shared);

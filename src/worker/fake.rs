@@ -54,7 +54,11 @@ impl Loader for FakeLoader {
         load: &Load,
         progress: &mut dyn FnMut(f32) -> ControlFlow<()>,
     ) -> Result<Parts<FakeDecoder>, LoadFailure> {
-        while load.model == ENDLESS {
+        let endless = load.model == ENDLESS;
+        loop {
+            if !endless {
+                break;
+            }
             let (_keep, tick) = sync_channel::<()>(0);
             let _ = tick.recv_timeout(Duration::from_millis(1));
             if progress(0.5).is_break() {
@@ -73,7 +77,8 @@ impl Loader for FakeLoader {
             description: "a fake".into(),
         };
         let gate = self.gate.lock().unwrap().take();
-        let decoder = FakeDecoder { cache: vec![Vec::new(); facts.sequences], step: Vec::new(), gate };
+        let decoder =
+            FakeDecoder { cache: vec![Vec::new(); facts.sequences], step: Vec::new(), gate };
         Ok(Parts { decoder, lexicon: Arc::new(FakeLexicon(self.template)), facts })
     }
 }

@@ -353,3 +353,106 @@ fn answered(event: &Event) -> Option<u64> {
         | Event::Fatal(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{PipeReader, Read, pipe};
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::protocol::event::{Done, Tokens};
+
+    fn outbox() -> (Arc<Outbox>, PipeReader) {
+        let (reader, writer) = pipe().unwrap();
+        (Arc::new(Outbox::new(OwnedFd::from(writer))), reader)
+    }
+
+    fn written(text: &str) -> Written {
+        let end = u32::try_from(text.len()).unwrap();
+        Written { text: text.into(), ends: vec![end], tokens: vec![1] }
+    }
+
+    /// What has been written so far.
+    fn lines(reader: &mut PipeReader) -> Vec<String> {
+        let mut bytes = vec![0; 1 << 16];
+        let count = reader.read(&mut bytes).unwrap();
+        String::from_utf8(bytes[..count].to_vec()).unwrap().lines().map(String::from).collect()
+    }
+
+    #[test]
+    fn a_first_piece_goes_at_once_and_later_ones_are_merged() {
+        let (outbox, mut reader) = outbox();
+        let now = Instant::now();
+        outbox.text(7, &written("a"));
+        outbox.after_step(now);
+        assert_eq!(lines(&mut reader), [r#"{"piece":{"id":7,"text":"a","ends":[1],"tok":[1]}}"#]);
+        for text in ["b", "é", "d"] {
+            outbox.text(7, &written(text));
+            outbox.after_step(now + Duration::from_micros(100));
+        }
+        outbox.after_step(now + FLUSH_AFTER);
+        let merged = r#"{"piece":{"id":7,"text":"béd","ends":[1,3,4],"tok":[1,1,1]}}"#;
+        assert_eq!(lines(&mut reader), [merged]);
+    }
+
+    #[test]
+    fn an_event_of_a_generation_follows_its_text() {
+        let (outbox, mut reader) = outbox();
+        outbox.text(7, &written("a"));
+        outbox.add(7, &Event::Unloaded(Done { id: 7 }));
+        outbox.after_step(Instant::now());
+        let lines = lines(&mut reader);
+        assert!(lines[0].contains("piece") && lines[1].contains("unloaded"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_full_pipe_stops_the_making_of_text_and_loses_nothing() {
+        let (outbox, mut reader) = outbox();
+        let draining = Arc::clone(&outbox);
+        let drain = std::thread::spawn(move || draining.drain());
+        let text = "0123456789".repeat(100);
+        let mut made = 0;
+        while !outbox.is_full() {
+            outbox.text(7, &written(&text));
+            outbox.flush();
+            made += text.len();
+        }
+        assert!((FULL_BYTES..FULL_BYTES + (1 << 20)).contains(&made), "{made}");
+        let mut got = String::new();
+        let mut rest = Vec::new();
+        while got.len() < made {
+            let mut bytes = vec![0; 1 << 16];
+            let count = reader.read(&mut bytes).unwrap();
+            rest.extend_from_slice(&bytes[..count]);
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                assert!(line.len() <= MAX_EVENT_BYTES);
+                match line::decode::<Event>(&line).unwrap() {
+                    Event::Piece(piece) => got.push_str(&piece.text),
+                    other => panic!("{other:?}"),
+                }
+            }
+            outbox.flush();
+        }
+        assert!(got.as_bytes().chunks(10).all(|chunk| chunk == b"0123456789"));
+        assert!(!outbox.is_full());
+        outbox.close();
+        drain.join().unwrap();
+    }
+
+    #[test]
+    fn an_answer_that_fits_no_line_becomes_an_error() {
+        let (outbox, mut reader) = outbox();
+        outbox.send(&Event::Tokens(Tokens { id: 3, tokens: vec![123_456; 200_000] }));
+        let lines = lines(&mut reader);
+        assert!(lines[0].starts_with(r#"{"error":{"id":3,"code":"invalid_request""#), "{lines:?}");
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_closes_the_outbox() {
+        let (outbox, reader) = outbox();
+        drop(reader);
+        outbox.send(&Event::Unloaded(Done { id: 1 }));
+        assert!(outbox.is_closed() && !outbox.is_full());
+    }
+}

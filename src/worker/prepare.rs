@@ -5,8 +5,8 @@
 use crate::domain::error::{ErrorCode, Failure};
 use crate::domain::prompt::{Message, PlainFormat, Role, crop};
 use crate::domain::sampling::{Sampling, Stops};
-use crate::engine::driver::Settings;
 use crate::engine::model::{Control, Lexicon, ModelError, Special};
+use crate::engine::report::Settings;
 use crate::engine::scheduler::Token;
 use crate::protocol::command::{Chat, Generate, Plain, Prompt, SamplingParams, TextPrompt};
 
@@ -232,7 +232,9 @@ fn sampling(params: &SamplingParams) -> Sampling {
 }
 
 fn exceeded(tokens: usize, ctx_size: usize) -> Failure {
-    let text = format!("the prompt has {tokens} tokens; the context holds {ctx_size}, one of them for the answer");
+    let text = format!(
+        "the prompt has {tokens} tokens; the context holds {ctx_size}, one of them for the answer"
+    );
     Failure::new(ErrorCode::ContextExceeded, text)
 }
 

@@ -1,7 +1,9 @@
 //! What the worker does to its own process before anything else runs, and how it ends.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+#[cfg(feature = "llama")]
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
@@ -16,7 +18,7 @@ pub(super) fn prepare() -> io::Result<OwnedFd> {
     rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
     start_log();
     die_with_parent();
-    speak_last_words(output.as_fd())?;
+    speak_last_words(output.try_clone()?);
     Ok(output)
 }
 
@@ -44,9 +46,9 @@ fn die_with_parent() {
 }
 
 /// A crash or a panic writes one `fatal` line.
-fn speak_last_words(output: BorrowedFd<'_>) -> io::Result<()> {
+fn speak_last_words(output: OwnedFd) {
     static OUTPUT: OnceLock<OwnedFd> = OnceLock::new();
-    let copy = OUTPUT.get_or_init(|| output.try_clone_to_owned().expect("one more descriptor"));
+    let copy = OUTPUT.get_or_init(|| output);
     #[cfg(feature = "llama")]
     crate::engine::llama::install_crash_line(copy.as_fd());
     std::panic::set_hook(Box::new(move |panic| {
@@ -58,7 +60,6 @@ fn speak_last_words(output: BorrowedFd<'_>) -> io::Result<()> {
         }
         exit_now(101);
     }));
-    Ok(())
 }
 
 /// Ends the process at once; without llama.cpp there is nothing that destructors could disturb.
@@ -75,25 +76,4 @@ pub(super) fn mark_in_line(in_line: bool) {
     crate::engine::llama::mark_in_line(in_line);
     #[cfg(not(feature = "llama"))]
     let _ = in_line;
-}
-
-/// Threads for decode steps when nobody chose: one less than there are physical cores, so that the
-/// front and the sockets have one; steps wait for each other at barriers, so a shared core is worse
-/// than one thread fewer.
-pub(super) fn default_threads() -> u32 {
-    let usable = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let cores = physical_cores().unwrap_or(usable).min(usable);
-    u32::try_from(cores.saturating_sub(1).max(1)).unwrap_or(1)
-}
-
-/// Cores, hyper-threads counted once; `None` where Linux does not say.
-fn physical_cores() -> Option<usize> {
-    let mut cores = std::collections::BTreeSet::new();
-    for entry in std::fs::read_dir("/sys/devices/system/cpu").ok()?.flatten() {
-        let siblings = entry.path().join("topology/thread_siblings_list");
-        if let Ok(siblings) = std::fs::read_to_string(siblings) {
-            cores.insert(siblings);
-        }
-    }
-    (!cores.is_empty()).then_some(cores.len())
 }

@@ -83,7 +83,9 @@ mod tests {
 
     #[test]
     fn commands_are_read_and_empty_lines_skipped() {
-        assert!(matches!(first("\n\r\n{\"bye\":{}}\n"), Line::Command(c) if matches!(*c, Command::Bye(_))));
+        assert!(
+            matches!(first("\n\r\n{\"bye\":{}}\n"), Line::Command(c) if matches!(*c, Command::Bye(_)))
+        );
     }
 
     #[test]
@@ -102,7 +104,9 @@ mod tests {
 
     #[test]
     fn what_has_none_cannot() {
-        for text in ["hello\n", "{\"generate\":\n", "[1]\n", "{\"x\":{}}\n", "{\"a\":{},\"b\":{}}\n"] {
+        for text in
+            ["hello\n", "{\"generate\":\n", "[1]\n", "{\"x\":{}}\n", "{\"a\":{},\"b\":{}}\n"]
+        {
             assert!(matches!(first(text), Line::Malformed(_)), "{text}");
         }
     }

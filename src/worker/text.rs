@@ -53,7 +53,7 @@ pub(super) fn run(tasks: &Mutex<Receiver<Task>>, shared: &Arc<Shared>) {
         let Ok(Task { ready, work }) = task else { return };
         match work {
             Work::Generate(generation) => generate(*generation, &ready, shared),
-            Work::Tokenize(ask) => answer(ask.id, tokenize(ask, &ready), shared),
+            Work::Tokenize(ask) => answer(ask.id, tokenize(&ask, &ready), shared),
             Work::Detokenize(ask) => answer(ask.id, detokenize(&ask, &ready), shared),
             Work::Embed(ask) => answer(ask.id, embed(&ask, &ready), shared),
             Work::ApplyTemplate(ask) => answer(ask.id, apply_template(&ask, &ready), shared),
@@ -81,7 +81,7 @@ fn answer(id: u64, made: Result<Event, Failure>, shared: &Shared) {
     }
 }
 
-fn tokenize(ask: Tokenize, ready: &Ready) -> Result<Event, Failure> {
+fn tokenize(ask: &Tokenize, ready: &Ready) -> Result<Event, Failure> {
     let special = if ask.add_special { Special::Add } else { Special::Leave };
     let control = if ask.parse_special { Control::Parse } else { Control::Text };
     let tokens = ready.lexicon.tokenize(&ask.text, special, control).map_err(wrong)?;
@@ -117,8 +117,7 @@ fn generate(generation: Generation, ready: &Ready, shared: &Arc<Shared>) {
     }
     match prepare(generate, &*ready.lexicon, ready.facts.ctx_size) {
         Ok(prepared) => {
-            let waiting =
-                Waiting { id, ticket, prompt: prepared.prompt, most: prepared.most };
+            let waiting = Waiting { id, ticket, prompt: prepared.prompt, most: prepared.most };
             let submission = Submission::new(waiting, prepared.settings, cancelled, shared);
             // An error means that the model was unloaded; dropping the order ends the generation.
             let _ = ready.orders.send(Order::Submit(Box::new(submission)));

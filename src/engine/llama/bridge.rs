@@ -30,3 +30,41 @@ pub(super) fn adopt(model: NonNull<sys::llama_model>) -> LlamaModel {
     // SAFETY: as in `raw_model`; the pointer comes from llama_model_load_from_file.
     unsafe { std::mem::transmute::<NonNull<sys::llama_model>, LlamaModel>(model) }
 }
+
+#[cfg(test)]
+#[path = "../../../tools/models/mod.rs"]
+#[expect(dead_code, reason = "shared with the program that writes the models")]
+mod models;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::llama::{LoadRequest, load};
+    use std::ops::ControlFlow;
+
+    #[test]
+    fn both_roads_lead_to_the_same_model() {
+        let path = std::env::temp_dir().join(format!("lollmsd-bridge-{}.gguf", std::process::id()));
+        models::write(models::Kind::Micro, &path).unwrap();
+        let request = LoadRequest { path: &path, gpu_layers: 0, check_tensors: true };
+        let mut last = 0.0;
+        let model = load(&request, |fraction| {
+            last = fraction;
+            ControlFlow::Continue(())
+        });
+        let cancelled = load(&request, |_| ControlFlow::Break(()));
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(cancelled, Err(crate::engine::llama::LoadError::Cancelled)));
+        assert!((last - 1.0).abs() < 0.01);
+        let model = model.unwrap();
+        let safe = model.safe();
+        let raw = raw_model(safe);
+        // SAFETY: the model lives.
+        let (params, vocab) =
+            unsafe { (sys::llama_model_n_params(raw), sys::llama_model_get_vocab(raw)) };
+        assert_eq!(params, safe.n_params());
+        assert_eq!(vocab, raw_vocab(&safe.vocab()));
+        // SAFETY: the vocabulary lives with the model.
+        assert_eq!(unsafe { sys::llama_vocab_n_tokens(vocab) }, safe.vocab().n_tokens());
+    }
+}

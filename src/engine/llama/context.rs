@@ -170,7 +170,9 @@ impl LlamaDecoder {
     pub fn new(model: &Arc<Model>, settings: ContextSettings) -> Result<Self, ModelError> {
         if !(1..=MOST_SEQUENCES).contains(&settings.sequences) {
             let given = settings.sequences;
-            return Err(ModelError(format!("{given} sequences; 1 to {MOST_SEQUENCES} are possible")));
+            return Err(ModelError(format!(
+                "{given} sequences; 1 to {MOST_SEQUENCES} are possible"
+            )));
         }
         let context = make(model, settings)?;
         let ranges = Ranges { n_vocab: model.n_vocab(), n_seq_max: settings.sequences };

@@ -45,7 +45,9 @@ impl Embedder {
             .enumerate()
             .map(|(position, token)| Entry { token: *token, position, seq: 0, wants_logits: true })
             .collect();
-        batch.fill(&entries, Ranges { n_vocab: model.n_vocab(), n_seq_max: 1 }).map_err(ModelError)?;
+        batch
+            .fill(&entries, Ranges { n_vocab: model.n_vocab(), n_seq_max: 1 })
+            .map_err(ModelError)?;
         // SAFETY: the context lives. Models without a cache answer false and need no cutting.
         unsafe { ffi::lollmsd_seq_rm(context.raw(), 0, 0) };
         match context.decode(batch) {
@@ -106,7 +108,10 @@ fn normalised(mut vector: Vec<f32>) -> Result<Vec<f32>, ModelError> {
         return Err(ModelError("the embedding has numbers that are not finite".into()));
     }
     if square > 0.0 {
-        #[expect(clippy::cast_possible_truncation, reason = "a factor for numbers of this precision")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a factor for numbers of this precision"
+        )]
         let factor = (1.0 / square.sqrt()) as f32;
         for x in &mut vector {
             *x *= factor;

@@ -22,7 +22,7 @@ use crate::engine::scheduler::Token;
 
 /// A loaded model. Dropped when the last context, sampler and lexicon are gone.
 pub struct Model {
-    model: LlamaModel,
+    safe: LlamaModel,
     n_vocab: i32,
     /// Held while a context is made: that writes to the model.
     contexts: Mutex<()>,
@@ -84,7 +84,7 @@ pub fn load(
     if n_vocab < 1 {
         return Err(LoadError::Failed("the model has no vocabulary".into()));
     }
-    Ok(Arc::new(Model { model, n_vocab, contexts: Mutex::new(()) }))
+    Ok(Arc::new(Model { safe: model, n_vocab, contexts: Mutex::new(()) }))
 }
 
 /// Why something that llama.cpp made is null: its exception, or else what it logged.
@@ -133,11 +133,11 @@ impl Model {
     }
 
     pub(super) fn safe(&self) -> &LlamaModel {
-        &self.model
+        &self.safe
     }
 
     pub(super) fn raw_vocab(&self) -> *const llama_cpp_sys_2::llama_vocab {
-        bridge::raw_vocab(&self.model.vocab())
+        bridge::raw_vocab(&self.safe.vocab())
     }
 
     /// Runs `make` with the model's pointer while nobody else makes a context from it.
@@ -146,25 +146,25 @@ impl Model {
         make: impl FnOnce(*mut llama_cpp_sys_2::llama_model) -> T,
     ) -> T {
         let _lock = self.contexts.lock().unwrap_or_else(PoisonError::into_inner);
-        make(bridge::raw_model(&self.model))
+        make(bridge::raw_model(&self.safe))
     }
 
     /// Tokens that the model was trained to look back.
     pub fn trained_context(&self) -> u32 {
-        self.model.n_ctx_train()
+        self.safe.n_ctx_train()
     }
 
     /// Whether its sequences can only be forgotten as a whole.
     pub fn is_recurrent(&self) -> bool {
-        self.model.is_recurrent() || self.model.is_hybrid()
+        self.safe.is_recurrent() || self.safe.is_hybrid()
     }
 
     /// Architecture, parameters, size: for people.
     pub fn description(&self) -> String {
-        let text = |key| self.model.meta_val_str(key).unwrap_or_default();
+        let text = |key| self.safe.meta_val_str(key).unwrap_or_default();
         let name = text("general.name");
-        let millions = self.model.n_params() / 1_000_000;
-        let mib = self.model.size() >> 20;
+        let millions = self.safe.n_params() / 1_000_000;
+        let mib = self.safe.size() >> 20;
         let what = format!("{}, {millions} M parameters, {mib} MiB", text("general.architecture"));
         if name.is_empty() { what } else { format!("{name}: {what}") }
     }
@@ -192,7 +192,7 @@ impl Model {
     }
 
     pub(super) fn ends_text(&self, token: Token) -> bool {
-        (0..self.n_vocab).contains(&token) && self.model.vocab().is_eog(LlamaToken(token))
+        (0..self.n_vocab).contains(&token) && self.safe.vocab().is_eog(LlamaToken(token))
     }
 
     fn tokenize(
@@ -251,7 +251,7 @@ impl LlamaLexicon {
     pub fn new(model: &Arc<Model>, embed_ctx: u32, threads: u32) -> Self {
         Self {
             model: Arc::clone(model),
-            templates: Templates::of(bridge::raw_model(&model.model)),
+            templates: Templates::of(bridge::raw_model(&model.safe)),
             embedder: Mutex::new(Embedder::new(embed_ctx, threads)),
         }
     }

@@ -54,7 +54,12 @@ impl Sampler {
         let mut err = ErrorText::new();
         // SAFETY: `settings` and `err` outlive the call.
         let raw = unsafe {
-            ffi::lollmsd_sampler_new(model.n_vocab(), &raw const settings, err.as_mut_ptr(), err.size())
+            ffi::lollmsd_sampler_new(
+                model.n_vocab(),
+                &raw const settings,
+                err.as_mut_ptr(),
+                err.size(),
+            )
         };
         let raw = NonNull::new(raw).ok_or_else(|| ModelError(err.text()))?;
         let sampler = Self { raw, _model: Arc::clone(model) };

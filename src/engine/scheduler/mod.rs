@@ -233,7 +233,8 @@ impl Scheduler {
             }
         }
         let writing = self.batch.len();
-        let most = self.narrow.unwrap_or(self.limits.batch).clamp(writing.max(1), self.limits.batch);
+        let most =
+            self.narrow.unwrap_or(self.limits.batch).clamp(writing.max(1), self.limits.batch);
         let readers = self.sequences.iter().filter(|s| s.to_read() > 0).count();
         if readers > 0 {
             let room = self.costs.chunk(writing, most).min(most - writing);

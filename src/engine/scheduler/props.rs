@@ -97,7 +97,8 @@ impl World {
         let id = self.next_id;
         self.next_id += 1;
         let common = (0..common).map(|n| Token::try_from(n).unwrap());
-        let own = (0..own).map(|n| Token::try_from(500 + n * 7 + id as usize % 3).unwrap());
+        let kind = usize::try_from(id % 3).unwrap();
+        let own = (0..own).map(|n| Token::try_from(500 + n * 7 + kind).unwrap());
         let prompt: Vec<Token> = common.chain(own).collect();
         self.all.insert(id, Followed { prompt: prompt.clone(), most, ..Followed::default() });
         self.scheduler.submit(Waiting { id, ticket: id, prompt, most });
@@ -296,7 +297,13 @@ proptest! {
 
 #[test]
 fn a_cancel_in_the_middle_of_a_prompt_frees_the_sequence_at_once() {
-    let limits = Limits { sequences: 1, batch: 64, ctx_size: 4_096, idle_cells: 9_999, cutting: Cutting::Anywhere };
+    let limits = Limits {
+        sequences: 1,
+        batch: 64,
+        ctx_size: 4_096,
+        idle_cells: 9_999,
+        cutting: Cutting::Anywhere,
+    };
     let mut scheduler = Scheduler::new(limits);
     scheduler.submit(Waiting { id: 1, ticket: 1, prompt: vec![5; 2_000], most: 9 });
     scheduler.submit(Waiting { id: 2, ticket: 2, prompt: vec![5; 100], most: 9 });
@@ -311,7 +318,13 @@ fn a_cancel_in_the_middle_of_a_prompt_frees_the_sequence_at_once() {
 
 #[test]
 fn writers_come_first_and_prompts_share_the_rest() {
-    let limits = Limits { sequences: 3, batch: 21, ctx_size: 4_096, idle_cells: 0, cutting: Cutting::Anywhere };
+    let limits = Limits {
+        sequences: 3,
+        batch: 21,
+        ctx_size: 4_096,
+        idle_cells: 0,
+        cutting: Cutting::Anywhere,
+    };
     let mut scheduler = Scheduler::new(limits);
     scheduler.submit(Waiting { id: 1, ticket: 1, prompt: vec![5; 2], most: 9 });
     scheduler.admit().unwrap();

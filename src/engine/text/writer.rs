@@ -200,13 +200,15 @@ mod tests {
         let lower: Vec<char> = text.chars().map(|c| c.to_ascii_lowercase()).collect();
         let chars: Vec<char> = text.chars().collect();
         let exact = stops.exact.iter().map(|stop| (stop.chars().collect::<Vec<_>>(), &chars));
-        let folded = stops.any_case.iter().map(|stop| {
-            (stop.chars().map(|c| c.to_ascii_lowercase()).collect::<Vec<_>>(), &lower)
-        });
-        let first = exact.chain(folded).filter(|(stop, _)| !stop.is_empty()).filter_map(|(stop, text)| {
-            let start = text.windows(stop.len()).position(|window| window == stop)?;
-            Some((start + stop.len(), start))
-        });
+        let folded = stops
+            .any_case
+            .iter()
+            .map(|stop| (stop.chars().map(|c| c.to_ascii_lowercase()).collect::<Vec<_>>(), &lower));
+        let first =
+            exact.chain(folded).filter(|(stop, _)| !stop.is_empty()).filter_map(|(stop, text)| {
+                let start = text.windows(stop.len()).position(|window| window == stop)?;
+                Some((start + stop.len(), start))
+            });
         first.min().map_or(text.to_owned(), |(_, start)| chars[..start].iter().collect())
     }
 
