@@ -248,3 +248,111 @@ fn too_long(bytes: usize, limit: usize, ctx_size: usize) -> Failure {
 fn refused(error: ModelError) -> Failure {
     Failure::new(ErrorCode::InvalidRequest, error.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::command::ChatMessage;
+    use crate::worker::fake::{FakeLexicon, Template};
+
+    const PLAIN: FakeLexicon = FakeLexicon(Template::None);
+    const TAGGED: FakeLexicon = FakeLexicon(Template::Tagged);
+
+    fn generate(prompt: Prompt) -> Generate {
+        Generate {
+            id: 1,
+            prompt,
+            n_predict: Some(8),
+            sampling: SamplingParams::default(),
+            stop: vec![],
+            anti_prompts: vec![],
+        }
+    }
+
+    fn text(text: &str, keep_last: Option<u32>) -> Prompt {
+        Prompt::Text(TextPrompt { text: text.into(), keep_last })
+    }
+
+    fn chat(messages: &[(&str, &str)]) -> Prompt {
+        let read = |(role, content): &(&str, &str)| ChatMessage {
+            role: (*role).into(),
+            content: (*content).into(),
+        };
+        Prompt::Chat(Chat {
+            messages: messages.iter().map(read).collect(),
+            plain: Plain::default(),
+        })
+    }
+
+    /// The prompt as text (the fake's tokens are bytes), and how many messages were dropped.
+    fn prepared(prompt: Prompt, lexicon: &FakeLexicon, ctx_size: usize) -> (String, u32) {
+        let made = prepare(generate(prompt), lexicon, ctx_size).unwrap();
+        (lexicon.detokenize(&made.prompt).unwrap(), made.settings.dropped)
+    }
+
+    fn refused(prompt: Prompt, ctx_size: usize) -> (ErrorCode, String) {
+        let failure = prepare(generate(prompt), &PLAIN, ctx_size).unwrap_err();
+        (failure.code, failure.message)
+    }
+
+    #[test]
+    fn a_chat_is_written_by_the_template_or_else_with_prefixes() {
+        let two = || chat(&[("system", "Be."), ("user", "Hi")]);
+        assert_eq!(prepared(two(), &TAGGED, 100).0, "<s>Be.<u>Hi<a>");
+        assert_eq!(prepared(two(), &PLAIN, 100).0, "Be.\n!@> Human: Hi\n!@> lollms:");
+    }
+
+    #[test]
+    fn old_messages_go_so_that_the_answer_has_room() {
+        let long = chat(&[
+            ("system", "S"),
+            ("user", "1111111111"),
+            ("assistant", "2222222222"),
+            ("user", "3333333333"),
+            ("assistant", "4444444444"),
+            ("user", "5"),
+        ]);
+        // 4 + 13 + 13 + 4 + 3 tokens for the last three, and 8 for the answer.
+        assert_eq!(
+            prepared(long, &TAGGED, 45),
+            ("<s>S<u>3333333333<a>4444444444<u>5<a>".into(), 2)
+        );
+    }
+
+    #[test]
+    fn rather_a_short_answer_than_none() {
+        assert_eq!(prepared(chat(&[("user", "1234")]), &TAGGED, 11).0, "<u>1234<a>");
+    }
+
+    #[test]
+    fn what_does_not_fit_says_both_numbers() {
+        let (code, message) = refused(text("123456789", None), 9);
+        assert_eq!(code, ErrorCode::ContextExceeded);
+        assert!(message.contains("9 tokens") && message.contains("holds 9"), "{message}");
+        let (code, message) = refused(text(&"x".repeat(1_000), None), 10);
+        assert_eq!(code, ErrorCode::ContextExceeded);
+        assert!(message.contains("1000 bytes") && message.contains("320"), "{message}");
+        assert_eq!(refused(chat(&[("user", &"x".repeat(99))]), 20).0, ErrorCode::ContextExceeded);
+        assert_eq!(refused(chat(&[("user", &"x".repeat(999))]), 20).0, ErrorCode::ContextExceeded);
+    }
+
+    #[test]
+    fn the_end_of_a_long_text_can_be_kept() {
+        assert_eq!(prepared(text("0123456789", Some(4)), &PLAIN, 20).0, "6789");
+        let long = "é".repeat(1_000) + "end";
+        assert_eq!(prepared(text(&long, Some(5)), &PLAIN, 20).0, "éend");
+    }
+
+    #[test]
+    fn wrong_requests_are_named() {
+        assert_eq!(refused(text("", None), 20).0, ErrorCode::InvalidRequest);
+        assert!(refused(chat(&[]), 20).1.contains("`messages` is empty"));
+        assert!(refused(chat(&[("robot", "x")]), 20).1.contains("role `robot`"));
+        let mut wrong = generate(text("x", None));
+        wrong.sampling.top_p = f32::NAN;
+        assert!(prepare(wrong, &PLAIN, 20).unwrap_err().message.contains("`top_p`"));
+        let mut wrong = generate(text("x", None));
+        wrong.stop = vec!["x".repeat(2_000)];
+        assert!(prepare(wrong, &PLAIN, 20).unwrap_err().message.contains("`stop`"));
+    }
+}
