@@ -135,7 +135,7 @@ static enum llama_flash_attn_type flash_attention(
     const uint64_t scores = n_head * settings->n_ctx * n_ubatch * sizeof(float);
     const bool quantized = ggml_is_quantized(static_cast<ggml_type>(settings->kv_type));
     constexpr uint64_t most = 1ull << 30;
-    if (quantized || llama_supports_gpu_offload() || scores > most) {
+    if (quantized || llama_supports_gpu_offload() || scores >= most) {
         return LLAMA_FLASH_ATTN_TYPE_AUTO;
     }
     return LLAMA_FLASH_ATTN_TYPE_DISABLED;
