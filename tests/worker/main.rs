@@ -101,21 +101,21 @@ fn sixteen_at_once_each_say_what_they_say_alone() {
     let with = |n: usize| {
         let seeded = json!({"temperature": 0.9, "seed": n, "repeat_penalty": 1.1, "top_k": 30});
         let sampling = if n.is_multiple_of(2) { greedy() } else { seeded };
-        json!({"n_predict": 40, "sampling": sampling})
+        json!({"n_predict": 30, "sampling": sampling})
     };
-    let prompt = |n: usize| text(&format!("{} {}", words(0, n % 3 * 20), words(n, 5 + n * 8)));
+    let prompt = |n: usize| text(&format!("{} {}", words(0, n % 3 * 20), words(n, 5 + n * 4)));
     let alone: Vec<String> = (0..16)
         .map(|n| {
             worker.generate(100 + n as u64, &prompt(n), &with(n));
             worker.completion(100 + n as u64).text
         })
         .collect();
-    for round in 1..4_u64 {
+    for round in 1..3_u64 {
         for (n, said) in alone.iter().enumerate() {
             let id = round * 1_000 + n as u64;
             worker.generate(id, &prompt(n), &with(n));
             if n % 3 == 0 {
-                worker.generate(id + 500, &text(&words(n + 90, 60)), &json!({"n_predict": 900}));
+                worker.generate(id + 500, &text(&words(n + 90, 60)), &json!({"n_predict": 300}));
             }
             if n % 4 == 0 {
                 // Later ones arrive while the first are writing.
