@@ -98,6 +98,8 @@ fn start(program: &Program) -> io::Result<Child> {
         .args(&program.arguments)
         .env_clear()
         .envs(passed)
+        // A trusted folder must stay as it was when it was trusted.
+        .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
