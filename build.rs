@@ -1,1 +1,2 @@
+//! Nothing to build yet.
 fn main() {}

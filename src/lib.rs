@@ -4,12 +4,10 @@
 //! [`domain`] and [`protocol`]; [`engine`] and [`worker`] inside a worker process;
 //! [`registry`] and [`binding`]; [`app`]; [`wire`]; [`cli`] on top.
 
-pub mod app;
 pub mod binding;
 pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod protocol;
 pub mod registry;
-pub mod wire;
 pub mod worker;
