@@ -205,8 +205,8 @@ fn unsafe_code_stands_in_one_folder_and_says_why_it_is_sound() {
 
 /// Lines of the transcripts in `docs/binding-protocol.md`: direction and JSON.
 fn transcript() -> Vec<(char, String)> {
-    let text = fs::read_to_string(root().join("docs/binding-protocol.md"))
-        .expect("the document exists");
+    let text =
+        fs::read_to_string(root().join("docs/binding-protocol.md")).expect("the document exists");
     let read = |line: &str| {
         let direction = line.chars().next().filter(|c| ['>', '<'].contains(c))?;
         let rest = line[1..].trim();
