@@ -112,7 +112,10 @@ impl Instance {
         let tokenize = Tokenize { id, text, add_special: false, parse_special: true };
         match self.ask(id, "tokenize", Command::Tokenize(tokenize)).await? {
             Event::Tokens(tokens) => Ok(tokens.tokens),
-            #[expect(clippy::wildcard_enum_match_arm, reason = "any other event is equally wrong here")]
+            #[expect(
+                clippy::wildcard_enum_match_arm,
+                reason = "any other event is equally wrong here"
+            )]
             other => Err(unexpected(&other)),
         }
     }
@@ -126,7 +129,10 @@ impl Instance {
         let detokenize = Detokenize { id, tokens };
         match self.ask(id, "detokenize", Command::Detokenize(detokenize)).await? {
             Event::Text(text) => Ok(text.text),
-            #[expect(clippy::wildcard_enum_match_arm, reason = "any other event is equally wrong here")]
+            #[expect(
+                clippy::wildcard_enum_match_arm,
+                reason = "any other event is equally wrong here"
+            )]
             other => Err(unexpected(&other)),
         }
     }
@@ -139,7 +145,10 @@ impl Instance {
         let id = next_id();
         match self.ask(id, "embed", Command::Embed(Embed { id, text })).await? {
             Event::Embedding(embedding) => unpack(embedding.vector),
-            #[expect(clippy::wildcard_enum_match_arm, reason = "any other event is equally wrong here")]
+            #[expect(
+                clippy::wildcard_enum_match_arm,
+                reason = "any other event is equally wrong here"
+            )]
             other => Err(unexpected(&other)),
         }
     }

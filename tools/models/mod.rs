@@ -1,0 +1,62 @@
+//! Test models, made in seconds and the same on every machine.
+//!
+//! Shared by the `make-model` example, the tests and the benches through `#[path]`.
+
+pub(crate) mod broken;
+pub(crate) mod chain;
+pub(crate) mod gguf;
+mod llama;
+mod random;
+pub(crate) mod random_models;
+mod vocabulary;
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+/// A test model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Exact texts: [`chain`].
+    Chain,
+    /// Text that depends on the whole context.
+    Context,
+    /// The same with a ChatML template and an end.
+    ContextChat,
+    /// Next to no work.
+    Micro,
+    /// For figures of speed.
+    Bench,
+}
+
+/// All of them, by the name on the command line.
+pub(crate) const KINDS: &[(&str, Kind)] = &[
+    ("chain", Kind::Chain),
+    ("context", Kind::Context),
+    ("context-chat", Kind::ContextChat),
+    ("micro", Kind::Micro),
+    ("bench", Kind::Bench),
+];
+
+/// The file of a model, not written yet.
+pub(crate) fn build(kind: Kind) -> gguf::Gguf {
+    match kind {
+        Kind::Chain => chain::build(),
+        Kind::Context => random_models::context(random_models::Dialect::Plain),
+        Kind::ContextChat => random_models::context(random_models::Dialect::ChatMl),
+        Kind::Micro => random_models::micro(),
+        Kind::Bench => random_models::bench(),
+    }
+}
+
+/// Writes a model to a file; a half-written one never stands under its name.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(crate) fn write(kind: Kind, path: &Path) -> io::Result<()> {
+    let part = path.with_extension(format!("part{}", std::process::id()));
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(&part)?);
+    build(kind).write(&mut out)?;
+    out.flush()?;
+    std::fs::rename(&part, path)
+}
