@@ -5,6 +5,9 @@
 //! [`registry`] and [`binding`]; [`app`]; [`wire`]; [`cli`] on top.
 
 pub mod binding;
+pub mod app;
+pub mod wire;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod engine;

@@ -1,6 +1,6 @@
 //! Personalities: list them, mount them, activate one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::app::models::Adopt;
@@ -22,6 +22,17 @@ impl App {
     ) -> Result<BTreeMap<String, Vec<Arc<Personality>>>, Failure> {
         let app = self.clone();
         blocking(move || app.parts.personalities.by_category()).await
+    }
+
+    /// Languages that the personalities are written in, sorted.
+    ///
+    /// # Errors
+    /// `Internal` when the server fails while reading.
+    pub async fn list_languages(&self) -> Result<Vec<String>, Failure> {
+        let tree = self.list_personalities().await?;
+        let languages: BTreeSet<String> =
+            tree.values().flatten().map(|personality| personality.language.clone()).collect();
+        Ok(languages.into_iter().collect())
     }
 
     /// Categories, sorted.
