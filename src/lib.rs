@@ -6,10 +6,11 @@
 
 pub mod app;
 pub mod binding;
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod protocol;
-pub mod config;
 pub mod registry;
 pub mod wire;
 pub mod worker;
