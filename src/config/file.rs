@@ -63,7 +63,7 @@ pub(super) fn text_of(path: &Path) -> Result<Option<String>, FileProblem> {
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+        let line = 1 + String::from_utf8_lossy(good).matches('\n').count();
         FileProblem::new(Some(line), "the text is not UTF-8")
     })?;
     if let Some(at) = text.find('\0') {

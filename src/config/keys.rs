@@ -86,12 +86,16 @@ fn plain_i32(value: &Value) -> Option<i32> {
     i32::try_from(value::whole(value, i64::from(i32::MIN)..=i64::from(i32::MAX))?).ok()
 }
 
-/// A name or nothing; LoLLMs' files hold `null` or an empty text for nothing.
-fn optional_text(value: &Value) -> Option<Option<String>> {
-    if value.is_null() {
-        return Some(None);
-    }
-    value::text(value).map(|text| Some(text).filter(|text| !text.is_empty()))
+/// A name, or an empty text for nothing, as LoLLMs' files hold `null` or an empty text.
+fn name_or_nothing(value: &Value) -> Option<String> {
+    if value.is_null() { Some(String::new()) } else { value::text(value) }
+}
+
+/// Takes a name into an optional field.
+fn put(field: &mut Option<String>, value: &Value) -> Option<()> {
+    let name = name_or_nothing(value)?;
+    *field = Some(name).filter(|name| !name.is_empty());
+    Some(())
 }
 
 fn host_text(host: Host) -> String {
@@ -164,15 +168,15 @@ pub(super) const KEYS: &[Key] = &[
         Operator,
         "the path of a file",
         |s, v| {
-            s.api_key_file = optional_text(v)?.map(Into::into);
+            s.api_key_file = Some(name_or_nothing(v)?).filter(|f| !f.is_empty()).map(Into::into);
             Some(())
         },
         |s| if s.api_key_file.is_none() { Value::Null } else { json!("***") }
     ),
     key!("binding_name" "binding" "backend", Client, "the name of a binding, or null",
-        take!(binding_name, optional_text), |s| json!(s.binding_name)),
+        |s, v| put(&mut s.binding_name, v), |s| json!(s.binding_name)),
     key!("model_name" "model", Client, "the name of a model, or null",
-        take!(model_name, optional_text), |s| json!(s.model_name)),
+        |s, v| put(&mut s.model_name, v), |s| json!(s.model_name)),
     key!(
         "ctx_size",
         Client,

@@ -15,5 +15,7 @@ mod shipped;
 pub mod store;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 pub mod trusted;
 mod value;

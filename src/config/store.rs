@@ -140,13 +140,12 @@ impl ConfigStore {
     fn save(&self, changes: Map<String, Value>) -> std::io::Result<()> {
         let configs = self.inner.root.configs();
         let (path, last_good) = (configs.join(LOCAL), configs.join(LAST_GOOD));
-        let mut values = match file::read(&path) {
-            Ok(local) => local.values,
-            Err(_) => {
-                // Somebody broke it since the start: kept for them, and not written over.
-                save::set_aside(&path)?;
-                file::read(&last_good).unwrap_or_default().values
-            }
+        let mut values = if let Ok(local) = file::read(&path) {
+            local.values
+        } else {
+            // Somebody broke it since the start: kept for them, and not written over.
+            save::set_aside(&path)?;
+            file::read(&last_good).unwrap_or_default().values
         };
         for (name, value) in changes {
             // An old spelling of the same key would speak against it.

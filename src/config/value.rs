@@ -14,15 +14,16 @@ const MAX_LIST: usize = 1_000;
 
 /// A whole number; `4.0` and `"4"` are 4.
 pub(super) fn whole(value: &Value, range: RangeInclusive<i64>) -> Option<i64> {
-    let number = match value {
-        Value::String(text) => text.trim().parse().ok(),
-        #[expect(clippy::cast_possible_truncation, reason = "only whole floats far below 2^53")]
-        other => other.as_i64().or_else(|| {
-            let float = other.as_f64()?;
-            (float.fract() == 0.0 && float.abs() < 1e15).then_some(float as i64)
-        }),
+    let number = match value.as_str() {
+        Some(text) => text.trim().parse().ok(),
+        None => value.as_i64().or_else(|| whole_float(value.as_f64()?)),
     };
     number.filter(|number| range.contains(number))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "only whole numbers below 2^53")]
+fn whole_float(float: f64) -> Option<i64> {
+    (float.fract() == 0.0 && float.abs() < 1e15).then_some(float as i64)
 }
 
 /// A whole number that fits `u32`.
@@ -34,9 +35,9 @@ pub(super) fn count(value: &Value, range: RangeInclusive<u32>) -> Option<u32> {
 /// A finite number.
 #[expect(clippy::cast_possible_truncation, reason = "sampling settings are single precision")]
 pub(super) fn number(value: &Value) -> Option<f32> {
-    let number = match value {
-        Value::String(text) => text.trim().parse().ok(),
-        other => other.as_f64(),
+    let number: Option<f64> = match value.as_str() {
+        Some(text) => text.trim().parse().ok(),
+        None => value.as_f64(),
     };
     number.filter(|number| number.is_finite()).map(|number| number as f32)
 }

@@ -51,8 +51,8 @@ impl Moment {
         let month_from_march = (5 * day_of_year + 2) / 153;
         let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
         let year = year_of_era + era * 400 + i64::from(month <= 2);
-        let small =
-            |value: i64| u8::try_from(value).expect("a part of a date or time is below 100");
+        // Parts of a date or time are below 100.
+        let small = |value: i64| u8::try_from(value).unwrap_or(u8::MAX);
         Self {
             year,
             month: small(month),

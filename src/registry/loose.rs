@@ -35,13 +35,13 @@ impl<'a> Keys<'a> {
     /// A text; numbers and yes/no values are taken as written, lists are joined by line breaks.
     pub(crate) fn text(&mut self, names: &[&'static str]) -> Option<String> {
         let (key, value) = self.find(names)?;
-        let text = match value {
-            Value::Array(items) => {
+        let text = value.as_array().map_or_else(
+            || scalar(value),
+            |items| {
                 let parts: Option<Vec<String>> = items.iter().map(scalar).collect();
                 parts.map(|parts| parts.join("\n"))
-            }
-            single => scalar(single),
-        };
+            },
+        );
         if text.is_none() {
             self.note(key, value, "a text");
         }
@@ -74,9 +74,9 @@ impl<'a> Keys<'a> {
     /// A number within a range, both ends included.
     pub(crate) fn number(&mut self, name: &'static str, range: (f64, f64)) -> Option<f64> {
         let (key, value) = self.find(&[name])?;
-        let number = match value {
-            Value::String(text) => text.trim().parse().ok(),
-            other => other.as_f64(),
+        let number = match value.as_str() {
+            Some(text) => text.trim().parse().ok(),
+            None => value.as_f64(),
         };
         let (low, high) = range;
         match number {

@@ -48,7 +48,8 @@ pub fn parse(bytes: &[u8]) -> Result<Value, YamlError> {
         return Err(YamlError::new(None, reason));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        let line = 1 + good.matches('\n').count();
         YamlError::new(Some(line), "the text is not UTF-8")
     })?;
     // Windows editors put a byte order mark first.
@@ -67,13 +68,12 @@ pub fn parse(bytes: &[u8]) -> Result<Value, YamlError> {
 /// # Errors
 /// As [`parse`], and when it is something else.
 pub fn parse_mapping(bytes: &[u8]) -> Result<Map<String, Value>, YamlError> {
-    match parse(bytes)? {
-        Value::Object(map) => Ok(map),
-        other => {
-            let reason = format!("the file holds {}; expected `key: value` lines", kind(&other));
-            Err(YamlError::new(None, reason))
-        }
+    let value = parse(bytes)?;
+    if let Value::Object(map) = value {
+        return Ok(map);
     }
+    let reason = format!("the file holds {}; expected `key: value` lines", kind(&value));
+    Err(YamlError::new(None, reason))
 }
 
 /// What a value is, in words for an error.
@@ -257,15 +257,26 @@ mod tests {
     }
 
     fn refusal(bytes: &[u8]) -> YamlError {
-        let started = std::time::Instant::now();
-        let error = parse(bytes).unwrap_err();
-        // No time is asserted elsewhere, but a hang is what this guards against.
-        assert!(started.elapsed() < std::time::Duration::from_secs(20));
-        error
+        parse(bytes).unwrap_err()
     }
 
     #[test]
-    fn hostile_yaml_is_refused_quickly_and_by_name() {
+    fn a_tag_is_never_more_than_data() {
+        let read = parse(b"a: !!python/object/apply:os.system [ls]").unwrap();
+        assert_eq!(read, json!({"a": ["ls"]}));
+    }
+
+    #[test]
+    fn large_and_strange_files_come_to_an_end() {
+        for unit in ["? ", "a: &a ", "*a ", "!t ", "\"", "a:\n ", "{}", "a: [", "%", "---\n"] {
+            let text = unit.repeat((1 << 18) / unit.len());
+            let size = parse(text.as_bytes()).map_or(0, |value| value.to_string().len());
+            assert!(size <= text.len() * 2, "{unit:?}: {size}");
+        }
+    }
+
+    #[test]
+    fn hostile_yaml_is_refused_by_name() {
         let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for level in 1..30 {
             let inner = vec![format!("*a{}", level - 1); 10].join(", ");
@@ -276,14 +287,14 @@ mod tests {
         let text_bomb = format!("a: &a {}\nb: [{}]", "x".repeat(100_000), "*a,".repeat(5_000));
         assert!(refusal(text_bomb.as_bytes()).reason.contains("bytes of text"));
         assert!(refusal(&b"[".repeat(60_000)).reason.contains("brackets"));
-        assert!(refusal("- ".repeat(60_000).as_bytes()).reason.contains("limit"));
+        assert!(refusal("- ".repeat(500_000).as_bytes()).reason.contains("64 levels"));
         let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
         assert!(refusal(deep.as_bytes()).reason.contains("64 levels"));
-        assert!(refusal(b"a: !!python/object/apply:os.system [ls]").reason.contains("tags"));
+        assert!(refusal(b"a: !call os.system").reason.contains("without tags"));
         assert!(refusal(b"a: &a [*a]").reason.len() > 3);
         assert!(refusal(&vec![b'x'; 20 << 20]).reason.contains("at most 1048576"));
         assert_eq!(refusal(b"a: 1\nb: \xff").line, Some(2));
-        assert_eq!(refusal(b"a: 1\nb: 'open\n").reason.contains("scalar"), true);
+        assert!(refusal(b"a: 1\nb: 'open\n").reason.contains("scalar"));
         assert_eq!(
             parse_mapping(b"- 1").unwrap_err().reason,
             "the file holds a list; expected `key: value` lines"

@@ -49,7 +49,7 @@ fn check_magic<R: Read + Seek>(source: &mut Source<R>) -> Result<(), GgufError> 
     match version {
         2 | 3 => Ok(()),
         // Read in the wrong order, a small version has its low bytes empty.
-        _ if version != 0 && version & 0xffff == 0 => {
+        _ if version != 0 && version.trailing_zeros() >= 16 => {
             let found = format!("version {}, big-endian,", version.swap_bytes());
             Err(GgufError::Version { found })
         }

@@ -9,6 +9,8 @@ mod header;
 mod metadata;
 mod source;
 mod tensor;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
