@@ -9,14 +9,12 @@ def send(event, **fields):
     events.put(json.dumps({event: fields}))
 
 
-def write():
-    """The only writer, so that no two lines mix."""
+def write():  # the only writer, so that no two lines mix
     while (line := events.get()) is not None:
         print(line, flush=True)
 
 
-def pieces_of(prompt):
-    """Your model goes here: yields pieces of text."""
+def pieces_of(prompt):  # your model goes here: yields pieces of text
     text = prompt["text"]["text"] if "text" in prompt else prompt["chat"]["messages"][-1]["content"]
     for number, word in enumerate(text.split(" ")):
         time.sleep(0.01)  # as long as a model thinks

@@ -173,3 +173,41 @@ fn check(
     }
     Ok(exit_code(&problems))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(verb: &BindingsVerb, root: &Root) -> (String, bool) {
+        let mut out = Vec::new();
+        let code = run(verb, root, &mut out).unwrap();
+        (String::from_utf8(out).unwrap(), code == ExitCode::SUCCESS)
+    }
+
+    #[test]
+    fn trust_is_given_taken_and_lost_by_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::at(folder.path());
+        root.prepare().unwrap();
+        let name = || "example_python".to_owned();
+        let standing = || {
+            let (text, _) = said(&BindingsVerb::Check { name: name(), json: true }, &root);
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            value["standing"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(standing(), "not trusted");
+        let (text, good) = said(&BindingsVerb::Trust { name: name() }, &root);
+        assert!(good && text.contains("python3 binding.py"), "{text}");
+        assert_eq!(standing(), "trusted");
+        std::fs::write(root.bindings().join("example_python/more.py"), "").unwrap();
+        assert_eq!(standing(), "changed since it was trusted");
+        assert!(said(&BindingsVerb::Trust { name: name() }, &root).1);
+        assert!(said(&BindingsVerb::Untrust { name: name() }, &root).1);
+        assert_eq!(standing(), "not trusted");
+        for wrong in ["llama_cpp", "none", "../x", ""] {
+            assert!(!said(&BindingsVerb::Trust { name: wrong.into() }, &root).1, "{wrong}");
+        }
+        let (text, good) = said(&BindingsVerb::List { json: false }, &root);
+        assert!(good && text.contains("llama_cpp\tbuilt in\t"), "{text}");
+    }
+}

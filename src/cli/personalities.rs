@@ -114,3 +114,36 @@ pub(super) fn exit_code(problems: &[Problem]) -> ExitCode {
     let broken = problems.iter().any(|problem| problem.weight == Weight::Broken);
     if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(verb: &PersonalitiesVerb, root: &Root) -> (String, bool) {
+        let mut out = Vec::new();
+        let code = run(verb, root, &mut out).unwrap();
+        (String::from_utf8(out).unwrap(), code == ExitCode::SUCCESS)
+    }
+
+    #[test]
+    fn what_is_found_and_what_is_wrong_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::at(folder.path());
+        root.prepare().unwrap();
+        let (text, good) = said(&PersonalitiesVerb::List { json: false }, &root);
+        assert!(good && text.contains("generic/lollms\tA friendly assistant"), "{text}");
+        let broken = root.personalities().join("generic/lollms/config.yaml");
+        std::fs::write(&broken, "name: [").unwrap();
+        let (text, good) = said(&PersonalitiesVerb::List { json: true }, &root);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(!good);
+        assert_eq!(value["problems"][0]["path"], "generic/lollms/config.yaml");
+        assert_eq!(value["problems"][0]["weight"], "broken");
+        let dir = root.personalities().join("work/editor");
+        let (text, good) = said(&PersonalitiesVerb::Check { dir, json: false }, &root);
+        assert!(good && text.contains("can be used as work/editor"), "{text}");
+        let dir = broken.parent().unwrap().to_owned();
+        let (text, good) = said(&PersonalitiesVerb::Check { dir, json: false }, &root);
+        assert!(!good && text.starts_with("broken generic/lollms/config.yaml:"), "{text}");
+    }
+}

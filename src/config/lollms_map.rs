@@ -12,7 +12,13 @@ const VERSION: u32 = 11;
 ///
 /// `listen` is left out: `host` and `port` are what clients know.
 pub fn as_lollms_map(settings: &Settings) -> Map<String, Value> {
-    let mut map = settings.extra.clone();
+    let mut map: Map<String, Value> = settings
+        .extra
+        .iter()
+        .map(|(name, value)| {
+            (name.clone(), if is_secret(name, value) { json!("***") } else { value.clone() })
+        })
+        .collect();
     for key in KEYS.iter().filter(|key| key.name != "listen") {
         let value = (key.get)(settings);
         for alias in key.aliases {
@@ -28,4 +34,16 @@ pub fn as_lollms_map(settings: &Settings) -> Map<String, Value> {
     map.insert("personality_category".into(), json!(parts.next().unwrap_or("")));
     map.insert("personality_language".into(), json!(parts.next().unwrap_or("english")));
     map
+}
+
+/// Whether a key of LoLLMs holds a text or list that opens something: `lollms_access_keys`,
+/// `rag_vectorizer_openai_key`.
+fn is_secret(name: &str, value: &Value) -> bool {
+    let holds = match value {
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    };
+    holds && ["key", "token", "password", "secret"].iter().any(|word| name.contains(word))
 }
