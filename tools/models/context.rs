@@ -36,7 +36,7 @@ const EVEN_GAIN: f32 = 16.0;
 pub(crate) enum Dialect {
     /// No template; a completion never ends by itself.
     Plain,
-    /// ChatML; `<|im_end|>` is as likely as any character, so an answer has about 100 tokens.
+    /// ChatML; `<|im_end|>` can be made like any character, so some completions end by themselves.
     ChatMl,
 }
 
