@@ -5,20 +5,18 @@
 
 use std::sync::Arc;
 
+use crate::app::App;
 use crate::app::models::model_of;
 use crate::app::session::Session;
-use crate::app::App;
 use crate::binding::instance::Instance;
 use crate::binding::log::{GenerationLog, Outcome};
+use crate::binding::request::{CompletionRequest, PromptSource};
 use crate::config::settings::Settings;
 use crate::domain::error::{ErrorCode, Failure};
 use crate::domain::moment::Moment;
 use crate::domain::personality::Personality;
-use crate::domain::prompt::{Message, PlainFormat, Role};
+use crate::domain::prompt::{Message, Role};
 use crate::domain::sampling::{OutOfRange, Sampling, Stops};
-use crate::protocol::command::{
-    Chat, ChatMessage, Generate, Plain, Prompt, SamplingParams, TextPrompt,
-};
 
 /// Longest prompt, in bytes.
 pub const MAX_PROMPT_BYTES: usize = 4 << 20;
@@ -163,7 +161,7 @@ impl App {
         let (prompt, conversation) = match accepted.personality {
             None => {
                 let keep_last = accepted.keep_last;
-                (Prompt::Text(TextPrompt { text: accepted.prompt, keep_last }), None)
+                (PromptSource::Text { text: accepted.prompt, keep_last }, None)
             }
             Some(personality) => {
                 let chat = chat(session, &personality, &accepted.prompt);
@@ -172,16 +170,14 @@ impl App {
                 } else {
                     Question::Said(accepted.prompt)
                 };
-                (Prompt::Chat(chat), Some(question))
+                (chat, Some(question))
             }
         };
-        let request = Generate {
-            id: 0,
+        let request = CompletionRequest {
             prompt,
             n_predict: accepted.n_predict,
-            sampling: params(&accepted.sampling),
-            stop: accepted.stops.exact,
-            anti_prompts: accepted.stops.any_case,
+            sampling: accepted.sampling,
+            stops: accepted.stops,
         };
         let log = Arc::new(GenerationLog::default());
         let id = accepted.instance.submit(session.client, request, Arc::clone(&log))?;
@@ -212,8 +208,8 @@ fn mounted(session: &Session, index: usize) -> Result<Arc<Personality>, Failure>
     })
 }
 
-fn chat(session: &Session, personality: &Personality, prompt: &str) -> Chat {
-    let conditioning = personality.conditioning_at(&Moment::now());
+fn chat(session: &Session, personality: &Personality, prompt: &str) -> PromptSource {
+    let conditioning = personality.conditioning_at(&now());
     let mut messages = Vec::with_capacity(session.history.len() + 2);
     if !conditioning.is_empty() {
         messages.push(Message { role: Role::System, content: conditioning });
@@ -222,20 +218,13 @@ fn chat(session: &Session, personality: &Personality, prompt: &str) -> Chat {
     if !prompt.is_empty() {
         messages.push(Message { role: Role::User, content: prompt.into() });
     }
-    let PlainFormat { user_prefix, ai_prefix, link_text } = personality.plain_format();
-    Chat {
-        messages: messages.into_iter().map(chat_message).collect(),
-        plain: Plain { user_prefix, ai_prefix, link_text },
-    }
+    PromptSource::Chat { messages, plain: personality.plain_format() }
 }
 
-fn chat_message(message: Message) -> ChatMessage {
-    let role = match message.role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    };
-    ChatMessage { role: role.into(), content: message.content }
+/// Now, in local time.
+fn now() -> Moment {
+    let now = jiff::Zoned::now();
+    Moment::from_unix_seconds(now.timestamp().as_second() + i64::from(now.offset().seconds()))
 }
 
 /// The configuration, over it the personality unless the configuration forbids that, over both the request.
@@ -255,7 +244,10 @@ fn sampling(
         top_p: asked.top_p.or(author.top_p).unwrap_or(base.top_p),
         min_p: asked.min_p.unwrap_or(base.min_p),
         typical_p: asked.typical_p.unwrap_or(base.typical_p),
-        repeat_penalty: asked.repeat_penalty.or(author.repeat_penalty).unwrap_or(base.repeat_penalty),
+        repeat_penalty: asked
+            .repeat_penalty
+            .or(author.repeat_penalty)
+            .unwrap_or(base.repeat_penalty),
         repeat_last_n: asked.repeat_last_n.or(author.repeat_last_n).unwrap_or(base.repeat_last_n),
         presence_penalty: asked.presence_penalty.unwrap_or(base.presence_penalty),
         frequency_penalty: asked.frequency_penalty.unwrap_or(base.frequency_penalty),
@@ -281,21 +273,6 @@ fn stops(settings: &Settings, personality: Option<&Personality>, asked: Vec<Stri
         std::iter::once(separator).chain(personality.anti_prompts.iter().cloned()).collect()
     });
     Stops { exact: asked, any_case }
-}
-
-fn params(sampling: &Sampling) -> SamplingParams {
-    SamplingParams {
-        temperature: sampling.temperature,
-        top_k: sampling.top_k,
-        top_p: sampling.top_p,
-        min_p: sampling.min_p,
-        typical_p: sampling.typical_p,
-        repeat_penalty: sampling.repeat_penalty,
-        repeat_last_n: sampling.repeat_last_n,
-        presence_penalty: sampling.presence_penalty,
-        frequency_penalty: sampling.frequency_penalty,
-        seed: sampling.seed,
-    }
 }
 
 fn out_of_range(error: &OutOfRange) -> Failure {

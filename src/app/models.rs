@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::app::pool::ModelChoice;
 use crate::app::selection::{SelectedModel, Selection};
 use crate::app::session::Session;
-use crate::app::pool::ModelChoice;
 use crate::app::{App, blocking};
 use crate::binding::instance::Instance;
 use crate::domain::binding::{LLAMA_CPP, ModelEntry};
@@ -33,7 +33,10 @@ impl App {
     ///
     /// # Errors
     /// `Conflict` when no binding is selected.
-    pub async fn list_available_models(&self, session: &Session) -> Result<Vec<ModelEntry>, Failure> {
+    pub async fn list_available_models(
+        &self,
+        session: &Session,
+    ) -> Result<Vec<ModelEntry>, Failure> {
         self.available_models(session.selection.binding.clone()).await
     }
 
@@ -48,12 +51,16 @@ impl App {
             return blocking(move || app.parts.models.list_installed(&binding)).await;
         }
         let entries = self.available_models(Some(binding)).await?;
-        Ok(entries.into_iter().filter(|entry| entry.is_installed).map(|entry| entry.title).collect())
+        Ok(entries
+            .into_iter()
+            .filter(|entry| entry.is_installed)
+            .map(|entry| entry.title)
+            .collect())
     }
 
     async fn available_models(&self, binding: Option<Name>) -> Result<Vec<ModelEntry>, Failure> {
-        let binding = binding
-            .ok_or_else(|| Failure::new(ErrorCode::Conflict, "No binding selected"))?;
+        let binding =
+            binding.ok_or_else(|| Failure::new(ErrorCode::Conflict, "No binding selected"))?;
         let app = self.clone();
         blocking(move || {
             let entry = app.find_binding(&binding)?;
@@ -131,19 +138,30 @@ impl App {
         let entry = self.find_binding(&binding)?;
         if binding.as_str() == LLAMA_CPP {
             let path = self.parts.models.resolve(&binding, model);
-            let path = path.map_err(|error| Failure::new(ErrorCode::NotFound, error.to_string()))?;
+            let path =
+                path.map_err(|error| Failure::new(ErrorCode::NotFound, error.to_string()))?;
             self.check_file(&path)?;
-            return Ok(ModelChoice { binding, model: model.into(), path: Some(path), launch: None });
+            return Ok(ModelChoice {
+                binding,
+                model: model.into(),
+                path: Some(path),
+                launch: None,
+            });
         }
         // The models of a drop-in binding need not be files; it is the one to know them.
         let launch = self.launch(&binding)?;
         parse_name(model)?;
         let path = self.parts.models.resolve(&binding, model).ok();
-        Ok(ModelChoice { binding: entry.name.clone(), model: model.into(), path, launch: Some(launch) })
+        Ok(ModelChoice {
+            binding: entry.name.clone(),
+            model: model.into(),
+            path,
+            launch: Some(launch),
+        })
     }
 
     fn check_file(&self, path: &Path) -> Result<(), Failure> {
-        let summary = gguf::check(path).map_err(|error| {
+        let summary = gguf::read(path).map_err(|error| {
             let message = format!("`{}` cannot be used: {error}", file_name(path));
             Failure::new(ErrorCode::InvalidRequest, message)
         })?;
@@ -278,7 +296,10 @@ pub(super) fn model_of(session: &Session) -> Result<Arc<Instance>, Failure> {
 }
 
 pub(super) fn no_model() -> Failure {
-    Failure::new(ErrorCode::Conflict, "no model is selected; send `select_model` with the name of one")
+    Failure::new(
+        ErrorCode::Conflict,
+        "no model is selected; send `select_model` with the name of one",
+    )
 }
 
 fn no_binding() -> Failure {
@@ -296,7 +317,8 @@ fn file_name(path: &Path) -> String {
 
 fn check_length(text: &str) -> Result<(), Failure> {
     if text.len() > MAX_TEXT_BYTES {
-        let message = format!("the text has {} bytes; at most {MAX_TEXT_BYTES} are allowed", text.len());
+        let message =
+            format!("the text has {} bytes; at most {MAX_TEXT_BYTES} are allowed", text.len());
         return Err(Failure::new(ErrorCode::InvalidRequest, message));
     }
     Ok(())

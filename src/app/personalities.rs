@@ -101,8 +101,8 @@ impl App {
             Some((index, mounted.personality.name.clone()))
         });
         // Clients of LoLLMs know this sentence.
-        let (index, name) = found
-            .ok_or_else(|| Failure::new(ErrorCode::NotFound, "Personality ID not valid"))?;
+        let (index, name) =
+            found.ok_or_else(|| Failure::new(ErrorCode::NotFound, "Personality ID not valid"))?;
         let mut selection = session.selection.clone();
         selection.active = index;
         self.save_personalities(&selection).await?;

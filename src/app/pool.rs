@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime};
 
 use crate::binding::instance::{Instance, InstanceSpec};
 use crate::binding::queue::Limits;
+use crate::binding::request::LoadRequest;
 use crate::binding::spawn::{Program, Spawner};
 use crate::config::settings::Settings;
 use crate::domain::error::{ErrorCode, Failure};
 use crate::domain::name::Name;
-use crate::protocol::command::{Load, LoadSettings};
 use crate::registry::bindings::Launch;
 
 /// Most models that are loaded at the same time.
@@ -61,7 +61,11 @@ impl Pool {
     ///
     /// # Errors
     /// `Busy` when [`MAX_LOADED`] models are loaded already.
-    pub fn lease(&self, choice: ModelChoice, settings: &Settings) -> Result<Arc<Instance>, Failure> {
+    pub fn lease(
+        &self,
+        choice: ModelChoice,
+        settings: &Settings,
+    ) -> Result<Arc<Instance>, Failure> {
         let key = Key {
             binding: choice.binding.clone(),
             model: choice.model.clone(),
@@ -107,11 +111,10 @@ impl Pool {
                 folder: Some(launch.folder),
             },
         };
-        let path = choice.path.map(|path| path.to_string_lossy().into_owned());
         InstanceSpec {
             name,
             program,
-            load: Load { id: 0, model: choice.model, path, settings: load_settings(settings) },
+            load: load_request(choice.model, choice.path, settings),
             limits: Limits {
                 total: usize_of(settings.queue_length),
                 per_client: usize_of(settings.queue_per_client),
@@ -121,8 +124,10 @@ impl Pool {
     }
 }
 
-fn load_settings(settings: &Settings) -> LoadSettings {
-    LoadSettings {
+fn load_request(model: String, path: Option<PathBuf>, settings: &Settings) -> LoadRequest {
+    LoadRequest {
+        model,
+        path,
         ctx_size: settings.ctx_size,
         slots: settings.slots,
         batch: settings.n_batch,

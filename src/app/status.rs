@@ -37,7 +37,9 @@ impl App {
         let default = self.default_selection();
         let binding = default.binding.map(|name| Value::from(name.as_str()));
         let model = default.model.map(|model| Value::from(model.name));
-        for (keys, value) in [(["binding_name", "binding"], binding), (["model_name", "model"], model)] {
+        for (keys, value) in
+            [(["binding_name", "binding"], binding), (["model_name", "model"], model)]
+        {
             for key in keys {
                 map.insert(key.into(), value.clone().unwrap_or(Value::Null));
             }
@@ -85,7 +87,7 @@ impl App {
         let app = self.clone();
         let binding = self.default_selection().binding;
         blocking(move || {
-            let folder = app.parts.models.root();
+            let folder = app.parts.models.root().to_owned();
             let models = binding.map_or(0, |binding| {
                 let names = app.parts.models.list_installed(&binding);
                 let size = |name: &String| {
@@ -94,7 +96,7 @@ impl App {
                 };
                 names.iter().map(size).sum()
             });
-            ServerInfo { ram: ram().unwrap_or_default(), disk: disk(folder), models }
+            ServerInfo { ram: ram().unwrap_or_default(), disk: disk(&folder), models }
         })
         .await
     }

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::binding::log::GenerationLog;
 use crate::binding::queue::ClientKey;
+use crate::binding::request::CompletionRequest;
 use crate::binding::spawn::Spawner;
 use crate::binding::state::{Job, Shared};
 use crate::binding::supervise;
 use crate::domain::error::{ErrorCode, Failure};
-use crate::protocol::command::{Command, Detokenize, Embed, Generate, Tokenize};
+use crate::protocol::command::{Command, Detokenize, Embed, Tokenize};
 use crate::protocol::event::{Event, Loaded, Vector};
 
 pub use crate::binding::state::{InstanceSpec, Status};
@@ -42,11 +43,11 @@ impl Instance {
     pub fn submit(
         &self,
         client: ClientKey,
-        request: Generate,
+        request: CompletionRequest,
         log: Arc<GenerationLog>,
     ) -> Result<u64, Failure> {
         let id = next_id();
-        let job = Job { id, request: Box::new(request), log, resent: false };
+        let job = Job { id, request: Box::new(request.command(id)), log, resent: false };
         self.shared.submit(client, job)?;
         Ok(id)
     }

@@ -7,6 +7,7 @@
 pub mod instance;
 pub mod log;
 pub mod queue;
+pub mod request;
 pub mod spawn;
 
 mod intake;

@@ -13,10 +13,11 @@ use tokio::time::Instant;
 use crate::binding::log::{GenerationLog, Outcome, Phase};
 use crate::binding::outgoing::Outgoing;
 use crate::binding::queue::{ClientKey, FairQueue, Limits};
+use crate::binding::request::LoadRequest;
 use crate::binding::spawn::Program;
 use crate::domain::error::{ErrorCode, Failure};
 use crate::protocol;
-use crate::protocol::command::{Ask, Command, Generate, Load};
+use crate::protocol::command::{Ask, Command, Generate};
 use crate::protocol::event::{Event, Loaded};
 
 /// Questions that may be with a process at once; one more is refused as busy.
@@ -29,8 +30,8 @@ pub struct InstanceSpec {
     pub name: String,
     /// The program.
     pub program: Program,
-    /// The model; its `id` is filled in.
-    pub load: Load,
+    /// The model.
+    pub load: LoadRequest,
     /// Of the queue.
     pub limits: Limits,
     /// A process that makes no step for this long while it has work is ended.
@@ -237,7 +238,6 @@ impl State {
     }
 
     fn send(&mut self, mut job: Job) {
-        job.request.id = job.id;
         let log = Arc::clone(&job.log);
         let command = Command::Generate(job.request);
         let encoded = protocol::line::encode(&command);

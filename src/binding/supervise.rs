@@ -20,7 +20,7 @@ use crate::binding::spawn::Spawner;
 use crate::binding::state::{Shared, Status};
 use crate::domain::error::{ErrorCode, Failure};
 use crate::protocol::PROTOCOL_VERSION;
-use crate::protocol::command::{Ask, Bye, Command, Hello, Load};
+use crate::protocol::command::{Ask, Bye, Command, Hello};
 use crate::protocol::event::Event;
 
 /// A process that has not said `hello` by then is ended.
@@ -171,7 +171,7 @@ fn begin(shared: &Shared, pid: Option<u32>) {
     state.load_id = next_id();
     let id = state.load_id;
     state.control(&Command::Hello(Hello { version: PROTOCOL_VERSION }));
-    state.control(&Command::Load(Load { id, ..shared.spec.load.clone() }));
+    state.control(&Command::Load(shared.spec.load.command(id)));
     drop(state);
     shared.to_write.notify_one();
 }
@@ -312,7 +312,7 @@ fn say_goodbye(shared: &Shared) {
 
 fn signal(group: Pid, signal: Signal) {
     // It may be gone already, which is what was wanted.
-    drop(rustix::process::kill_process_group(group, signal));
+    let _gone = rustix::process::kill_process_group(group, signal);
 }
 
 async fn write_lines(shared: Arc<Shared>, mut stdin: ChildStdin) {

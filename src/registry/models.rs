@@ -75,6 +75,11 @@ impl Models {
         Self { root: root.into() }
     }
 
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Folder of a binding's models. Links on the way to it are followed: where models lie is the
     /// operator's choice.
     pub fn folder(&self, binding: &Name) -> PathBuf {

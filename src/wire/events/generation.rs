@@ -123,7 +123,10 @@ impl Parameters {
             min_p: self.min_p,
             typical_p: self.typical_p,
             repeat_penalty: self.repeat_penalty,
-            repeat_last_n: self.repeat_last_n.map(|value| in_range("repeat_last_n", value)).transpose()?,
+            repeat_last_n: self
+                .repeat_last_n
+                .map(|value| in_range("repeat_last_n", value))
+                .transpose()?,
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
             seed: match self.seed {
@@ -245,7 +248,8 @@ mod tests {
     #[test]
     fn parameters_go_before_fields_beside_them() {
         let request = read(json!({"prompt": "", "n_predicts": 12.0, "temperature": 2, "top_k": 7,
-            "parameters": {"temperature": 0.5, "seed": -1}})).unwrap();
+            "parameters": {"temperature": 0.5, "seed": -1}}))
+        .unwrap();
         assert_eq!(request.sampling.temperature, Some(0.5));
         assert_eq!(request.sampling.top_k, Some(7));
         assert_eq!(request.sampling.seed, Some(None));
@@ -257,9 +261,17 @@ mod tests {
         assert!(read(json!({})).unwrap_err().contains("missing field `prompt`"));
         assert!(read(json!({"prompt": 5})).unwrap_err().contains("`prompt`"));
         assert!(read(json!("text")).unwrap_err().contains("expected struct GenerateText"));
-        assert!(read(json!({"prompt": "", "n_predicts": -7})).unwrap_err().contains("`n_predicts` is -7"));
-        assert!(read(json!({"prompt": "", "n_predicts": 1e12})).unwrap_err().contains("`n_predicts`"));
-        assert!(read(json!({"prompt": "", "personality": "x"})).unwrap_err().contains("personality"));
+        assert!(
+            read(json!({"prompt": "", "n_predicts": -7}))
+                .unwrap_err()
+                .contains("`n_predicts` is -7")
+        );
+        assert!(
+            read(json!({"prompt": "", "n_predicts": 1e12})).unwrap_err().contains("`n_predicts`")
+        );
+        assert!(
+            read(json!({"prompt": "", "personality": "x"})).unwrap_err().contains("personality")
+        );
         let wrong = read(json!({"prompt": "", "parameters": {"top_k": "many"}})).unwrap_err();
         assert!(wrong.contains("top_k"), "{wrong}");
     }

@@ -118,7 +118,8 @@ impl PersonalityItem {
 impl PersonalitiesList {
     /// The whole tree.
     pub fn of(tree: BTreeMap<String, Vec<Arc<Personality>>>) -> Self {
-        let items = |list: Vec<Arc<Personality>>| list.iter().map(|p| PersonalityItem::of(p)).collect();
+        let items =
+            |list: Vec<Arc<Personality>>| list.iter().map(|p| PersonalityItem::of(p)).collect();
         let personalities = tree.into_iter().map(|(category, list)| (category, items(list)));
         Self { personalities: personalities.collect(), success: None, error: None }
     }

@@ -87,7 +87,10 @@ pub fn number<'de, D: Deserializer<'de>>(input: D) -> Result<Option<f32>, D::Err
         let text: String = value.to_string().chars().take(EXCERPT_CHARS).collect();
         D::Error::custom(format!("found {text}; expected a number"))
     })?;
-    #[expect(clippy::cast_possible_truncation, reason = "settings are used as f32; ranges are checked later")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "settings are used as f32; ranges are checked later"
+    )]
     Ok(Some(number as f32))
 }
 
@@ -108,9 +111,12 @@ mod tests {
 
     #[test]
     fn whole_numbers_come_in_three_ways() {
-        for (payload, count) in
-            [(json!({"count": 3}), Some(3)), (json!({"count": 3.0}), Some(3)), (json!({"count": null}), None), (json!(null), None)]
-        {
+        for (payload, count) in [
+            (json!({"count": 3}), Some(3)),
+            (json!({"count": 3.0}), Some(3)),
+            (json!({"count": null}), None),
+            (json!(null), None),
+        ] {
             assert_eq!(parse::<Sample>(payload).unwrap().count, count);
         }
         assert_eq!(parse::<Sample>(json!({"heat": 1})).unwrap().heat, Some(1.0));
@@ -120,9 +126,15 @@ mod tests {
     fn what_is_wrong_is_named() {
         let error = |payload| parse::<Sample>(payload).unwrap_err().0;
         assert_eq!(error(json!({"count": "3"})), "`count`: found \"3\"; expected a whole number");
-        assert_eq!(error(json!({"count": 1e300})), "`count`: found 1e+300; expected a whole number");
+        assert_eq!(
+            error(json!({"count": 1e300})),
+            "`count`: found 1e+300; expected a whole number"
+        );
         assert_eq!(error(json!({"heat": true})), "`heat`: found true; expected a number");
-        assert!(error(json!({"text": 5})).starts_with("`text`: invalid type: integer `5`, expected a string"));
+        assert!(
+            error(json!({"text": 5}))
+                .starts_with("`text`: invalid type: integer `5`, expected a string")
+        );
         assert!(error(json!({"text": ["x".repeat(100_000)]})).len() < 1_000);
         let mut deep = json!(1);
         for _ in 0..100 {

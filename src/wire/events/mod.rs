@@ -210,7 +210,9 @@ mod tests {
     #[test]
     fn events_without_data_take_any_payload() {
         for payload in [json!({}), json!(null), json!([1, 2]), json!("x"), json!({"a": {"b": 1}})] {
-            for name in ["list_available_bindings", "cancel_generation", "list_active_personalities"] {
+            for name in
+                ["list_available_bindings", "cancel_generation", "list_active_personalities"]
+            {
                 let kind = ClientEventKind::find(name).unwrap();
                 assert!(kind.parse(payload.clone()).is_ok(), "{name} {payload}");
             }

@@ -87,17 +87,21 @@ impl Rules {
         if host.as_str().contains('@') {
             return Err(bad("the Host header is malformed"));
         }
-        if uri.authority().is_some_and(|asked| !asked.as_str().eq_ignore_ascii_case(host.as_str())) {
+        if uri.authority().is_some_and(|asked| !asked.as_str().eq_ignore_ascii_case(host.as_str()))
+        {
             return Err(bad("the address names another host than the Host header"));
         }
         let name = host.host().to_ascii_lowercase();
         let whole = host.as_str().to_ascii_lowercase();
-        let named = |allowed: &String| allowed.eq_ignore_ascii_case(&name) || allowed.eq_ignore_ascii_case(&whole);
+        let named = |allowed: &String| {
+            allowed.eq_ignore_ascii_case(&name) || allowed.eq_ignore_ascii_case(&whole)
+        };
         let own_port = host.port_u16().unwrap_or(80) == local.port();
         if self.allowed_hosts.iter().any(named) || (own_port && is_own(&name, local)) {
             return Ok(whole);
         }
-        let message = format!("this server is not `{whole}`; add the name to `allowed_hosts` if it is");
+        let message =
+            format!("this server is not `{whole}`; add the name to `allowed_hosts` if it is");
         Err(HttpError::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", message))
     }
 
@@ -165,7 +169,8 @@ fn conn_of(request: &Request<Body>) -> Result<Arc<Conn>, HttpError> {
 fn is_own(name: &str, local: SocketAddr) -> bool {
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     let literal = bare.parse::<std::net::IpAddr>().ok().map(|ip| ip.to_canonical());
-    matches!(name, "localhost" | "127.0.0.1" | "[::1]") || literal == Some(local.ip().to_canonical())
+    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+        || literal == Some(local.ip().to_canonical())
 }
 
 /// A header that may come once.
@@ -225,7 +230,8 @@ fn check_type(headers: &HeaderMap) -> Result<(), HttpError> {
     let from_page =
         headers.contains_key(ORIGIN) || !matches!(site, None | Some("none" | "same-origin"));
     if simple && from_page {
-        let message = format!("`{essence}` is not accepted from pages; expected `application/json`");
+        let message =
+            format!("`{essence}` is not accepted from pages; expected `application/json`");
         return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, &message));
     }
     Ok(())
@@ -252,7 +258,8 @@ mod tests {
             flows: Arc::default(),
         };
         let local: SocketAddr = "127.0.0.1:9600".parse().unwrap();
-        let mut request = Request::builder().method("POST").uri("/get_config").body(Body::empty()).unwrap();
+        let mut request =
+            Request::builder().method("POST").uri("/get_config").body(Body::empty()).unwrap();
         request.extensions_mut().insert(Conn::new(local, local));
         for (name, value) in headers {
             request.headers_mut().append(*name, value.parse().unwrap());
@@ -262,10 +269,23 @@ mod tests {
 
     #[test]
     fn only_our_own_hosts_are_served() {
-        for host in ["localhost:9600", "127.0.0.1:9600", "[::1]:9600", "LOCALHOST:9600", "chat.example", "chat.example:80"] {
+        for host in [
+            "localhost:9600",
+            "127.0.0.1:9600",
+            "[::1]:9600",
+            "LOCALHOST:9600",
+            "chat.example",
+            "chat.example:80",
+        ] {
             assert_eq!(status(&[("host", host)]), 200, "{host}");
         }
-        for host in ["evil.example:9600", "localhost", "localhost:9601", "127.0.0.2:9600", "localhost.evil.example:9600"] {
+        for host in [
+            "evil.example:9600",
+            "localhost",
+            "localhost:9601",
+            "127.0.0.2:9600",
+            "localhost.evil.example:9600",
+        ] {
             assert_eq!(status(&[("host", host)]), 421, "{host}");
         }
         assert_eq!(status(&[]), 400);
@@ -280,7 +300,13 @@ mod tests {
         assert_eq!(with("http://localhost:9600"), 200);
         assert_eq!(with("https://localhost:9600"), 200);
         assert_eq!(with("http://friend.example"), 200);
-        for origin in ["null", "http://localhost:9601", "http://evil.example", "http://friend.example.evil", ""] {
+        for origin in [
+            "null",
+            "http://localhost:9601",
+            "http://evil.example",
+            "http://friend.example.evil",
+            "",
+        ] {
             assert_eq!(with(origin), 403, "{origin}");
         }
         let site = |site| status(&[("host", "localhost:9600"), ("sec-fetch-site", site)]);

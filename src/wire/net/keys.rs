@@ -57,7 +57,8 @@ impl Keys {
         let Some(key) = key else { return Verdict::Wrong };
         let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
         // Every hash is compared, so that the time says nothing about which one was near.
-        let good = self.hashes.iter().fold(subtle::Choice::from(0), |good, own| good | own.ct_eq(&hash));
+        let good =
+            self.hashes.iter().fold(subtle::Choice::from(0), |good, own| good | own.ct_eq(&hash));
         if bool::from(good) {
             return Verdict::Pass;
         }
@@ -67,7 +68,9 @@ impl Keys {
 
     fn tried_too_often(&self, peer: IpAddr) -> bool {
         let wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        wrong.get(&peer).is_some_and(|(count, since)| *count >= MAX_WRONG && since.elapsed() < WINDOW)
+        wrong
+            .get(&peer)
+            .is_some_and(|(count, since)| *count >= MAX_WRONG && since.elapsed() < WINDOW)
     }
 
     fn count_wrong(&self, peer: IpAddr) {

@@ -114,7 +114,10 @@ pub async fn serve<S>(
     gate: Arc<Gate>,
     mut stop: watch::Receiver<bool>,
 ) where
-    S: Service<Request, Response = Response, Error = std::convert::Infallible> + Clone + Send + 'static,
+    S: Service<Request, Response = Response, Error = std::convert::Infallible>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send,
 {
     loop {
@@ -149,9 +152,16 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-async fn converse<S>(stream: TcpStream, peer: SocketAddr, service: S, mut stop: watch::Receiver<bool>)
-where
-    S: Service<Request, Response = Response, Error = std::convert::Infallible> + Clone + Send + 'static,
+async fn converse<S>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: S,
+    mut stop: watch::Receiver<bool>,
+) where
+    S: Service<Request, Response = Response, Error = std::convert::Infallible>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send,
 {
     let Ok(local) = stream.local_addr() else { return };

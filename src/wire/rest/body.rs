@@ -19,9 +19,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, HttpError> {
         let bytes = Bytes::from_request(request, state).await.map_err(|error| unread(&error))?;
-        let wrong = |message: String| {
-            HttpError::new(StatusCode::BAD_REQUEST, "invalid_request", message)
-        };
+        let wrong =
+            |message: String| HttpError::new(StatusCode::BAD_REQUEST, "invalid_request", message);
         let value: Value = serde_json::from_slice(&bytes)
             .map_err(|error| wrong(format!("the body is no valid JSON: {error}")))?;
         loose::parse(value).map(Self).map_err(|error| wrong(error.to_string()))

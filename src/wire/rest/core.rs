@@ -30,9 +30,10 @@ pub async fn list_models(State(app): State<App>) -> Result<Json<Vec<String>>, Ht
 pub async fn get_active_model(State(app): State<App>) -> Result<Json<Value>, HttpError> {
     let active = app.active_model().await?;
     // LoLLMs clients use the index as it is; a model from elsewhere is shown as the first.
-    Ok(Json(active.map_or(Value::Null, |(model, index)| {
-        json!({"model": model, "index": index.unwrap_or_default()})
-    })))
+    Ok(Json(active.map_or(
+        Value::Null,
+        |(model, index)| json!({"model": model, "index": index.unwrap_or_default()}),
+    )))
 }
 
 /// Memory and disk; the spelling of the route is LoLLMs' own.

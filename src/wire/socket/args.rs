@@ -36,8 +36,8 @@ impl<A: Adapter> FromMessageParts<A> for Args {
 
 /// The element after the event's name in `["name", …]`.
 fn first_argument(packet: &str) -> Result<Json, String> {
-    let items: Vec<Json> =
-        serde_json::from_str(packet).map_err(|error| format!("the event is no valid JSON: {error}"))?;
+    let items: Vec<Json> = serde_json::from_str(packet)
+        .map_err(|error| format!("the event is no valid JSON: {error}"))?;
     Ok(items.into_iter().nth(1).unwrap_or(Json::Null))
 }
 

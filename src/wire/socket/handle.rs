@@ -55,7 +55,9 @@ pub async fn handle(app: &App, session: &mut Session, event: ClientEvent) -> Ser
         }
         ClientEvent::AddPersonality(choice) => {
             match app.add_personality(session, &choice.path).await {
-                Ok((id, name)) => ServerEvent::PersonalityAdded(PersonalityAdded { success: true, name, id }),
+                Ok((id, name)) => {
+                    ServerEvent::PersonalityAdded(PersonalityAdded { success: true, name, id })
+                }
                 Err(failure) => refuse(ClientEventKind::AddPersonality, failure, ""),
             }
         }

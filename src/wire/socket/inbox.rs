@@ -16,7 +16,6 @@ pub const MAX_EVENTS: usize = 1_024;
 pub const MAX_BYTES: usize = 4 << 20;
 
 /// An event that arrived.
-#[derive(Debug)]
 pub struct Arrival {
     /// Which event.
     pub kind: ClientEventKind,

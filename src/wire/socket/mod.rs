@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socketioxide::extract::{AckSender, Event, SocketRef, TryData};
-use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder};
 use socketioxide::layer::SocketIoLayer;
 use socketioxide::socket::DisconnectReason;
+use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder};
 
 use crate::app::App;
 use crate::wire::net::conn::Conn;

@@ -82,8 +82,7 @@ impl Actor {
         let tells = !self.replies.is_empty() || self.stream.as_ref().is_some_and(Stream::is_dirty);
         tokio::select! {
             biased;
-            arrival = arrivals.next(), if takes => self.arrived(arrival.ok_or(Gone)?),
-            () = arrivals.gone(), if !takes => return Err(Gone),
+            arrival = arrival(arrivals, takes) => self.arrived(arrival.ok_or(Gone)?),
             (session, event, ack) = running(&mut self.operation) => {
                 self.operation = None;
                 self.abort = None;
@@ -179,8 +178,10 @@ impl Actor {
 
     fn start(&mut self, arrival: Arrival) {
         let Arrival { kind, payload, ack, .. } = arrival;
-        let name = payload.as_ref().map_or_else(|_| String::new(), |payload| selected(kind, payload));
-        let event = payload.and_then(|payload| kind.parse(payload).map_err(|error| error.to_string()));
+        let name =
+            payload.as_ref().map_or_else(|_| String::new(), |payload| selected(kind, payload));
+        let event =
+            payload.and_then(|payload| kind.parse(payload).map_err(|error| error.to_string()));
         let reply = match event {
             Ok(ClientEvent::GenerateText(text)) => {
                 self.accept(text);
@@ -200,7 +201,8 @@ impl Actor {
 
     fn accept(&mut self, text: GenerateText) {
         if self.waiting.len() >= MAX_WAITING {
-            let message = format!("{MAX_WAITING} generations of this connection are waiting already");
+            let message =
+                format!("{MAX_WAITING} generations of this connection are waiting already");
             return self.refuse_generation(Failure::new(ErrorCode::Busy, message));
         }
         let Some(session) = &self.session else { return self.refuse_generation(internal()) };
@@ -277,6 +279,15 @@ fn selected(kind: ClientEventKind, payload: &Value) -> String {
         _ => return String::new(),
     };
     payload.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// The next event, or `None` when the client is gone. A session that is full only waits for the latter.
+async fn arrival(arrivals: &mut Arrivals, takes: bool) -> Option<Arrival> {
+    if takes {
+        return arrivals.next().await;
+    }
+    arrivals.gone().await;
+    None
 }
 
 async fn heard(abort: oneshot::Receiver<()>) {

@@ -139,8 +139,14 @@ pub fn busy(failure: &Failure) -> [ServerEvent; 2] {
 }
 
 fn state(id: u64, phase: Phase) -> ServerEvent {
-    let mut state =
-        GenerationState { id, state: "writing", position: None, percent: None, done: None, total: None };
+    let mut state = GenerationState {
+        id,
+        state: "writing",
+        position: None,
+        percent: None,
+        done: None,
+        total: None,
+    };
     match phase {
         Phase::Queued { position } => {
             state.state = "queued";

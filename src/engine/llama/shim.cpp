@@ -1,0 +1,441 @@
+// Between the engine (Rust) and llama.cpp (C++).
+//
+// Every function is noexcept and catches everything: a C++ exception that reached Rust would end the
+// process. Failures come back as a code and a text in `err`, which is always ended with a zero byte.
+// What llama.cpp would answer with an assertion (which ends the process too) is checked here or by the
+// caller in Rust, see mod.rs.
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cmath>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <unistd.h>
+#include <vector>
+
+#include "chat.h"
+#include "ggml-cpu.h"
+#include "ggml.h"
+#include "llama.h"
+
+namespace {
+
+// Answer of a call that threw.
+constexpr int32_t THROWN = -1000;
+
+void say(char * err, size_t size, const char * text) noexcept {
+    if (size > 0) {
+        std::snprintf(err, size, "%s", text);
+    }
+}
+
+// Runs `call`; an exception becomes its text in `err` and `failed` as the result.
+template <typename Result, typename Call>
+Result guarded(char * err, size_t size, Result failed, Call call) noexcept {
+    say(err, size, "");
+    try {
+        return call();
+    } catch (const std::exception & e) {
+        say(err, size, e.what());
+    } catch (...) {
+        say(err, size, "an unknown C++ exception");
+    }
+    return failed;
+}
+
+// Copies text for Rust, which gives it back to lollmsd_text_free.
+char * copied(const std::string & text, size_t * length) {
+    char * copy = static_cast<char *>(std::malloc(text.size() + 1));
+    if (copy == nullptr) {
+        throw std::bad_alloc();
+    }
+    std::memcpy(copy, text.data(), text.size());
+    copy[text.size()] = 0;
+    *length = text.size();
+    return copy;
+}
+
+}  // namespace
+
+// A sampler chain and its list of candidates, kept between steps.
+struct lollmsd_sampler {
+    llama_sampler * chain = nullptr;
+    std::vector<llama_token_data> candidates;
+    // Only the largest number counts: no list is needed.
+    bool greedy = false;
+
+    lollmsd_sampler() = default;
+    lollmsd_sampler(const lollmsd_sampler &) = delete;
+    lollmsd_sampler & operator=(const lollmsd_sampler &) = delete;
+    ~lollmsd_sampler() {
+        if (chain != nullptr) {
+            llama_sampler_free(chain);
+        }
+    }
+};
+
+extern "C" {
+
+// Settings of a chain; the same struct stands in sampler.rs.
+struct lollmsd_sampling {
+    float temperature;
+    int32_t top_k;
+    float top_p;
+    float min_p;
+    float typical_p;
+    float repeat_penalty;
+    int32_t repeat_last_n;
+    float presence_penalty;
+    float frequency_penalty;
+    uint32_t seed;
+};
+
+void lollmsd_text_free(char * text) noexcept {
+    std::free(text);
+}
+
+llama_model * lollmsd_model_load(
+        const char * path, int32_t gpu_layers, bool check_tensors,
+        llama_progress_callback progress, void * user_data, char * err, size_t size) noexcept {
+    return guarded<llama_model *>(err, size, nullptr, [&] {
+        llama_model_params params = llama_model_default_params();
+        params.n_gpu_layers = gpu_layers;
+        params.check_tensors = check_tensors;
+        params.progress_callback = progress;
+        params.progress_callback_user_data = user_data;
+        return llama_model_load_from_file(path, params);
+    });
+}
+
+// Settings of a context; the same struct stands in context.rs.
+struct lollmsd_context_settings {
+    uint32_t n_ctx;
+    uint32_t n_batch;
+    uint32_t n_seq_max;
+    int32_t threads;
+    int32_t kv_type;
+    bool embeddings;
+    int32_t pooling;
+};
+
+// On a CPU, llama.cpp's flash attention rounds differently for each width of a step, so a text would
+// depend on its neighbours; it is slower there too. What it saves is memory for the attention's scores.
+static enum llama_flash_attn_type flash_attention(
+        const llama_model * model, const lollmsd_context_settings * settings, uint32_t n_ubatch) {
+    const uint64_t n_head = static_cast<uint64_t>(std::max(llama_model_n_head(model), 1));
+    const uint64_t scores = n_head * settings->n_ctx * n_ubatch * sizeof(float);
+    const bool quantized = ggml_is_quantized(static_cast<ggml_type>(settings->kv_type));
+    constexpr uint64_t most = 1ull << 30;
+    if (quantized || llama_supports_gpu_offload() || scores > most) {
+        return LLAMA_FLASH_ATTN_TYPE_AUTO;
+    }
+    return LLAMA_FLASH_ATTN_TYPE_DISABLED;
+}
+
+llama_context * lollmsd_context_new(
+        llama_model * model, const lollmsd_context_settings * settings, ggml_threadpool * pool,
+        char * err, size_t size) noexcept {
+    return guarded<llama_context *>(err, size, nullptr, [&] {
+        llama_context_params params = llama_context_default_params();
+        params.n_ctx = settings->n_ctx;
+        params.n_batch = settings->n_batch;
+        // An embedding needs its whole text in one go when the model looks both ways.
+        params.n_ubatch = settings->embeddings ? settings->n_batch : std::min(settings->n_batch, 512u);
+        params.n_seq_max = settings->n_seq_max;
+        if (!settings->embeddings) {
+            // One token is chosen for each sequence and step, so no more numbers are ever kept.
+            params.n_outputs_max = settings->n_seq_max;
+        }
+        params.n_threads = settings->threads;
+        params.n_threads_batch = settings->threads;
+        params.type_k = static_cast<ggml_type>(settings->kv_type);
+        params.type_v = static_cast<ggml_type>(settings->kv_type);
+        params.kv_unified = true;
+        // A cut-back sequence must still have all its cells in models with a sliding window.
+        params.swa_full = true;
+        params.embeddings = settings->embeddings;
+        params.pooling_type = static_cast<enum llama_pooling_type>(settings->pooling);
+        params.no_perf = true;
+        params.flash_attn_type = flash_attention(model, settings, params.n_ubatch);
+        llama_context * ctx = llama_init_from_model(model, params);
+        if (ctx != nullptr) {
+            llama_attach_threadpool(ctx, pool, pool);
+        }
+        return ctx;
+    });
+}
+
+ggml_threadpool * lollmsd_threads_new(int32_t threads, uint32_t poll) noexcept {
+    try {
+        ggml_threadpool_params params = ggml_threadpool_params_default(threads);
+        params.poll = poll;
+        return ggml_threadpool_new(&params);
+    } catch (...) {
+        return nullptr;
+    }
+}
+
+int32_t lollmsd_decode(llama_context * ctx, const llama_batch * batch, char * err, size_t size) noexcept {
+    return guarded<int32_t>(err, size, THROWN, [&] { return llama_decode(ctx, *batch); });
+}
+
+bool lollmsd_seq_rm(llama_context * ctx, int32_t seq, int32_t from) noexcept {
+    try {
+        return llama_memory_seq_rm(llama_get_memory(ctx), seq, from, -1);
+    } catch (...) {
+        return false;
+    }
+}
+
+int32_t lollmsd_tokenize(
+        const llama_vocab * vocab, const char * text, int32_t length, llama_token * tokens,
+        int32_t capacity, bool add_special, bool parse_special, char * err, size_t size) noexcept {
+    if (llama_vocab_type(vocab) == LLAMA_VOCAB_TYPE_NONE) {
+        say(err, size, "the model has no vocabulary");
+        return THROWN;
+    }
+    int32_t n = guarded<int32_t>(err, size, INT32_MIN, [&] {
+        return llama_tokenize(vocab, text, length, tokens, capacity, add_special, parse_special);
+    });
+    return n;
+}
+
+int32_t lollmsd_token_bytes(
+        const llama_vocab * vocab, llama_token token, char * buffer, int32_t capacity, bool special) noexcept {
+    try {
+        return llama_token_to_piece(vocab, token, buffer, capacity, 0, special);
+    } catch (...) {
+        return 0;
+    }
+}
+
+// Null and an empty `err` mean that the model has no template.
+common_chat_templates * lollmsd_templates_new(const llama_model * model, char * err, size_t size) noexcept {
+    return guarded<common_chat_templates *>(err, size, nullptr, [&]() -> common_chat_templates * {
+        if (llama_model_chat_template(model, nullptr) == nullptr) {
+            return nullptr;
+        }
+        return common_chat_templates_init(model, "").release();
+    });
+}
+
+void lollmsd_templates_free(common_chat_templates * templates) noexcept {
+    common_chat_templates_free(templates);
+}
+
+char * lollmsd_templates_apply(
+        const common_chat_templates * templates, const char * const * roles, const char * const * contents,
+        const size_t * content_lengths, size_t count, size_t * length, char * err, size_t size) noexcept {
+    return guarded<char *>(err, size, nullptr, [&] {
+        common_chat_templates_inputs inputs;
+        inputs.add_generation_prompt = true;
+        inputs.use_jinja = true;
+        inputs.messages.resize(count);
+        for (size_t i = 0; i < count; i++) {
+            inputs.messages[i].role = roles[i];
+            inputs.messages[i].content = std::string(contents[i], content_lengths[i]);
+        }
+        return copied(common_chat_templates_apply(templates, inputs).prompt, length);
+    });
+}
+
+lollmsd_sampler * lollmsd_sampler_new(
+        int32_t n_vocab, const lollmsd_sampling * settings, char * err, size_t size) noexcept {
+    return guarded<lollmsd_sampler *>(err, size, nullptr, [&] {
+        auto sampler = std::make_unique<lollmsd_sampler>();
+        llama_sampler_chain_params params = llama_sampler_chain_default_params();
+        params.no_perf = true;
+        sampler->chain = llama_sampler_chain_init(params);
+        const auto add = [&](llama_sampler * part) {
+            if (part == nullptr) {
+                throw std::runtime_error("llama.cpp refused a sampler");
+            }
+            llama_sampler_chain_add(sampler->chain, part);
+        };
+        const bool penalties = settings->repeat_last_n != 0 &&
+            (settings->repeat_penalty != 1.0f || settings->presence_penalty != 0.0f ||
+             settings->frequency_penalty != 0.0f);
+        if (penalties) {
+            add(llama_sampler_init_penalties(
+                n_vocab, settings->repeat_last_n, settings->repeat_penalty,
+                settings->frequency_penalty, settings->presence_penalty));
+        }
+        if (settings->temperature <= 0.0f) {
+            sampler->greedy = !penalties;
+            add(llama_sampler_init_greedy());
+            return sampler.release();
+        }
+        // Filters before the temperature, as llama.cpp's server has them.
+        if (settings->top_k > 0) {
+            add(llama_sampler_init_top_k(settings->top_k));
+        }
+        if (settings->typical_p < 1.0f) {
+            add(llama_sampler_init_typical(settings->typical_p, 1));
+        }
+        if (settings->top_p < 1.0f) {
+            add(llama_sampler_init_top_p(settings->top_p, 1));
+        }
+        if (settings->min_p > 0.0f) {
+            add(llama_sampler_init_min_p(settings->min_p, 1));
+        }
+        add(llama_sampler_init_temp(settings->temperature));
+        add(llama_sampler_init_dist(settings->seed));
+        return sampler.release();
+    });
+}
+
+void lollmsd_sampler_free(lollmsd_sampler * sampler) noexcept {
+    delete sampler;
+}
+
+void lollmsd_sampler_accept(lollmsd_sampler * sampler, llama_token token) noexcept {
+    try {
+        llama_sampler_accept(sampler->chain, token);
+    } catch (...) {
+        // Only grammars throw here, and there are none in this chain.
+    }
+}
+
+// The chosen token, or -1 with a reason in `err`.
+int32_t lollmsd_sample(
+        lollmsd_sampler * sampler, llama_context * ctx, int32_t at, char * err, size_t size) noexcept {
+    return guarded<int32_t>(err, size, -1, [&]() -> int32_t {
+        const float * logits = llama_get_logits_ith(ctx, at);
+        if (logits == nullptr) {
+            say(err, size, "the step made no numbers for this token");
+            return -1;
+        }
+        const int32_t n = llama_vocab_n_tokens(llama_model_get_vocab(llama_get_model(ctx)));
+        if (sampler->greedy) {
+            int32_t best = 0;
+            bool broken = false;
+            for (int32_t i = 0; i < n; i++) {
+                broken |= std::isnan(logits[i]);
+                if (logits[i] > logits[best]) {
+                    best = i;
+                }
+            }
+            if (broken) {
+                say(err, size, "the model made numbers that are not finite");
+                return -1;
+            }
+            return best;
+        }
+        auto & list = sampler->candidates;
+        list.resize(n);
+        bool broken = false;
+        for (int32_t i = 0; i < n; i++) {
+            broken |= std::isnan(logits[i]);
+            list[i] = llama_token_data{i, logits[i], 0.0f};
+        }
+        if (broken) {
+            // Sorting them would be undefined behaviour.
+            say(err, size, "the model made numbers that are not finite");
+            return -1;
+        }
+        llama_token_data_array array = {list.data(), list.size(), -1, false};
+        llama_sampler_apply(sampler->chain, &array);
+        if (array.selected < 0 || array.selected >= static_cast<int64_t>(array.size)) {
+            say(err, size, "no token is left to choose from");
+            return -1;
+        }
+        const llama_token token = array.data[array.selected].id;
+        llama_sampler_accept(sampler->chain, token);
+        return token;
+    });
+}
+
+// ---- the end of the process -------------------------------------------------------------------------
+
+// Ends the process at once, without destructors: other threads may be in the middle of a step.
+void lollmsd_exit(int32_t code) noexcept {
+    _exit(code);
+}
+
+static std::atomic<int> crash_fd{-1};
+static std::atomic<bool> crash_in_line{false};
+static char crash_reason[1024];
+static std::atomic<bool> crash_has_reason{false};
+
+// Tells whether the last write to the protocol's descriptor ended in the middle of a line.
+void lollmsd_crash_in_line(bool in_line) noexcept {
+    crash_in_line.store(in_line, std::memory_order_relaxed);
+}
+
+// Only calls that are allowed in a signal handler.
+static void crash_write(const char * text, size_t length) noexcept {
+    const int fd = crash_fd.load();
+    while (length > 0) {
+        const ssize_t n = write(fd, text, length);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return;
+        }
+        text += n;
+        length -= static_cast<size_t>(n);
+    }
+}
+
+static void crash_handler(int number) noexcept {
+    const char * reason = "a fatal signal";
+    switch (number) {
+        case SIGSEGV: reason = "a memory fault or a stack overflow (SIGSEGV)"; break;
+        case SIGABRT: reason = "it gave up (SIGABRT)"; break;
+        case SIGILL: reason = "an instruction that this CPU does not have (SIGILL)"; break;
+        case SIGBUS: reason = "a memory fault, or the model's file became shorter (SIGBUS)"; break;
+        case SIGFPE: reason = "an arithmetic fault (SIGFPE)"; break;
+        default: break;
+    }
+    if (number == SIGABRT && crash_has_reason.load()) {
+        reason = crash_reason;
+    }
+    if (crash_in_line.load(std::memory_order_relaxed)) {
+        crash_write("\n", 1);
+    }
+    static const char before[] = "{\"fatal\":{\"reason\":\"";
+    static const char after[] = "\"}}\n";
+    crash_write(before, sizeof(before) - 1);
+    crash_write(reason, strlen(reason));
+    crash_write(after, sizeof(after) - 1);
+    // The handler was installed with SA_RESETHAND: this ends the process with the true signal.
+    raise(number);
+}
+
+// ggml calls this before it aborts. Keeps the text as it may stand in a JSON string.
+static void crash_note(const char * message) {
+    size_t n = 0;
+    for (const char * c = message; *c != 0 && n + 1 < sizeof(crash_reason); c++) {
+        const bool plain = *c >= 0x20 && *c < 0x7f && *c != '"' && *c != '\\';
+        crash_reason[n++] = plain ? *c : ' ';
+    }
+    crash_reason[n] = 0;
+    crash_has_reason.store(true);
+    std::fprintf(stderr, "%s\n", message);
+}
+
+// From now on a crash writes one `fatal` line to `fd` before the process ends.
+void lollmsd_crash_install(int32_t fd) noexcept {
+    crash_fd.store(fd);
+    ggml_set_abort_callback(crash_note);
+    // Threads that Rust starts have an alternate stack of their own, the main thread too.
+    struct sigaction action = {};
+    action.sa_handler = crash_handler;
+    action.sa_flags = SA_ONSTACK | SA_RESETHAND | SA_NODEFER;
+    sigemptyset(&action.sa_mask);
+    for (const int number : {SIGSEGV, SIGABRT, SIGILL, SIGBUS, SIGFPE}) {
+        sigaction(number, &action, nullptr);
+    }
+}
+
+}  // extern "C"

@@ -1,0 +1,355 @@
+//! Lines to the front. Nobody waits for the pipe.
+//!
+//! The descriptor is non-blocking. Text that was not sent is merged per generation with its token
+//! borders; while the pipe is full one thread sleeps until it has room, and all others only add. At
+//! [`FULL_BYTES`] unsent the decode loop stops making steps until half of it is gone.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use crate::domain::error::ErrorCode;
+use crate::engine::text::writer::Written;
+use crate::protocol::event::{ErrorEvent, Event, Piece};
+use crate::protocol::{MAX_EVENT_BYTES, line};
+use crate::worker::process::mark_in_line;
+
+/// Unsent bytes at which no more text is made.
+pub const FULL_BYTES: usize = 4 << 20;
+/// Time between two lines of one generation, unless its first piece or an end is among them. Measured:
+/// a wake-up of the front costs ten times what a line does.
+pub const FLUSH_AFTER: Duration = Duration::from_micros(500);
+/// Longest text of one line: escapes can make six bytes of one, and a line has at most 1 MiB.
+const PIECE_BYTES: usize = 96 << 10;
+/// Most tokens of one line: a border and a token are at most 20 bytes.
+const PIECE_TOKENS: usize = 8 << 10;
+
+/// The way out.
+#[derive(Debug)]
+pub struct Outbox {
+    state: Mutex<State>,
+    /// Told when the pipe is full, and when the outbox closes.
+    blocked: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    output: OwnedFd,
+    /// Whole lines; the first `sent` bytes are gone.
+    ready: Vec<u8>,
+    sent: usize,
+    /// Text that is in no line yet.
+    unsent: HashMap<u64, Unsent>,
+    /// Its size, about.
+    unsent_bytes: usize,
+    /// Something is to be sent at once.
+    urgent: bool,
+    last_flush: Instant,
+    pipe: Pipe,
+    full: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pipe {
+    /// Takes bytes, as far as anybody knows.
+    Open,
+    /// Full; the drain thread waits for room.
+    Blocked,
+    /// The front is gone, or the worker is closing.
+    Closed,
+}
+
+#[derive(Debug, Default)]
+struct Unsent {
+    written: Written,
+    /// Whether a piece was sent before.
+    begun: bool,
+}
+
+impl Outbox {
+    /// An outbox over one end of a pipe, which is made non-blocking.
+    pub fn new(output: OwnedFd) -> Self {
+        if let Err(error) = rustix::io::ioctl_fionbio(&output, true) {
+            tracing::warn!("stdout stays blocking: {error}");
+        }
+        let state = State {
+            output,
+            ready: Vec::with_capacity(64 << 10),
+            sent: 0,
+            unsent: HashMap::new(),
+            unsent_bytes: 0,
+            urgent: false,
+            last_flush: Instant::now(),
+            pipe: Pipe::Open,
+            full: false,
+        };
+        Self { state: Mutex::new(state), blocked: Condvar::new() }
+    }
+
+    /// Sends an event now. One that does not fit a line becomes an error, never a cut.
+    pub fn send(&self, event: &Event) {
+        let mut state = self.lock();
+        state.line(event);
+        self.flush_locked(&mut state);
+    }
+
+    /// Adds an event; it goes out with the next [`Outbox::after_step`], after the text of `generation`.
+    pub fn add(&self, generation: u64, event: &Event) {
+        let mut state = self.lock();
+        state.pieces_of(generation);
+        state.line(event);
+        state.urgent = true;
+    }
+
+    /// Adds text to what was not sent yet.
+    pub fn text(&self, generation: u64, written: &Written) {
+        let mut state = self.lock();
+        let unsent = state.unsent.entry(generation).or_default();
+        unsent.written.append(written);
+        let first = !unsent.begun && !written.text.is_empty();
+        state.urgent |= first;
+        state.unsent_bytes += weight(written);
+    }
+
+    /// Forgets a generation after its end was added.
+    pub fn forget(&self, generation: u64) {
+        self.lock().unsent.remove(&generation);
+    }
+
+    /// Sends what is due after a step: everything when something is urgent or enough time has passed.
+    pub fn after_step(&self, now: Instant) {
+        let mut state = self.lock();
+        if state.urgent || now.saturating_duration_since(state.last_flush) >= FLUSH_AFTER {
+            state.last_flush = now;
+            self.flush_locked(&mut state);
+        }
+        state.weigh();
+    }
+
+    /// Sends everything.
+    pub fn flush(&self) {
+        let mut state = self.lock();
+        state.last_flush = Instant::now();
+        self.flush_locked(&mut state);
+    }
+
+    /// Whether so much is unsent that no more text should be made.
+    pub fn is_full(&self) -> bool {
+        let mut state = self.lock();
+        state.weigh();
+        state.full
+    }
+
+    /// Whether nobody reads any more.
+    pub fn is_closed(&self) -> bool {
+        self.lock().pipe == Pipe::Closed
+    }
+
+    /// Lets the drain thread end and drops what was not sent.
+    pub fn close(&self) {
+        self.lock().pipe = Pipe::Closed;
+        self.blocked.notify_all();
+    }
+
+    /// The drain thread: sends while the pipe is full, sleeps otherwise. Ends when the outbox closes.
+    pub fn drain(&self) {
+        loop {
+            let mut state = self.lock();
+            while state.pipe == Pipe::Open {
+                state = self.blocked.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.pipe == Pipe::Closed {
+                return;
+            }
+            // A copy, so that nobody waits for the lock while this thread waits for the pipe.
+            let output = state.output.try_clone();
+            drop(state);
+            let Ok(output) = output else {
+                tracing::error!("no descriptor is left to wait for the front");
+                return self.close();
+            };
+            let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+            let _ = poll(&mut [PollFd::new(&output, PollFlags::OUT)], Some(&timeout));
+            let mut state = self.lock();
+            if state.pipe == Pipe::Blocked {
+                state.pipe = Pipe::Open;
+                self.flush_locked(&mut state);
+            }
+        }
+    }
+
+    fn flush_locked(&self, state: &mut State) {
+        if state.pipe == Pipe::Open {
+            state.pieces();
+            state.write();
+        }
+        if state.pipe != Pipe::Open {
+            self.blocked.notify_all();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Appends a line.
+    fn line(&mut self, event: &Event) {
+        let start = self.ready.len();
+        let encoded = serde_json::to_writer(&mut self.ready, event);
+        self.ready.push(b'\n');
+        let length = self.ready.len() - start;
+        if encoded.is_ok() && length <= MAX_EVENT_BYTES {
+            return;
+        }
+        self.ready.truncate(start);
+        let reason = format!("the answer has {length} bytes; a line has at most {MAX_EVENT_BYTES}");
+        if let Some(id) = answered(event)
+            && let Ok(line) = line::encode(&Event::Error(ErrorEvent {
+                id,
+                code: ErrorCode::InvalidRequest.as_str().into(),
+                message: reason.clone(),
+            }))
+        {
+            self.ready.extend_from_slice(&line);
+        } else {
+            tracing::error!("an event could not be sent: {reason}");
+        }
+    }
+
+    /// Makes lines of all unsent text.
+    fn pieces(&mut self) {
+        let mut unsent = std::mem::take(&mut self.unsent);
+        for (generation, unsent) in &mut unsent {
+            self.lines_of(*generation, unsent);
+        }
+        self.unsent = unsent;
+        self.unsent_bytes = 0;
+        self.urgent = false;
+    }
+
+    /// Makes lines of the unsent text of one generation.
+    fn pieces_of(&mut self, generation: u64) {
+        if let Some(mut unsent) = self.unsent.remove(&generation) {
+            self.unsent_bytes = self.unsent_bytes.saturating_sub(weight(&unsent.written));
+            self.lines_of(generation, &mut unsent);
+            self.unsent.insert(generation, unsent);
+        }
+    }
+
+    fn lines_of(&mut self, generation: u64, unsent: &mut Unsent) {
+        if unsent.written.is_empty() {
+            return;
+        }
+        unsent.begun = true;
+        let Written { text, ends, tokens } = &mut unsent.written;
+        if text.len() <= PIECE_BYTES && tokens.len() <= PIECE_TOKENS {
+            // The buffers go into the event and come back, so that nothing is allocated.
+            let piece = Piece {
+                id: generation,
+                text: std::mem::take(text),
+                ends: std::mem::take(ends),
+                tok: std::mem::take(tokens),
+            };
+            let mut event = Event::Piece(piece);
+            self.line(&event);
+            if let Event::Piece(piece) = &mut event {
+                *text = std::mem::take(&mut piece.text);
+                *ends = std::mem::take(&mut piece.ends);
+                *tokens = std::mem::take(&mut piece.tok);
+            }
+        } else {
+            for piece in split(generation, &unsent.written) {
+                self.line(&Event::Piece(piece));
+            }
+        }
+        unsent.written.clear();
+    }
+
+    /// Writes as much as the pipe takes.
+    fn write(&mut self) {
+        while self.sent < self.ready.len() {
+            match rustix::io::write(&self.output, &self.ready[self.sent..]) {
+                Ok(n) => self.sent += n,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    self.pipe = Pipe::Blocked;
+                    break;
+                }
+                Err(error) => {
+                    tracing::warn!("the front reads no more: {error}");
+                    self.pipe = Pipe::Closed;
+                    break;
+                }
+            }
+        }
+        let in_line = self.sent > 0 && self.ready[self.sent - 1] != b'\n';
+        mark_in_line(in_line);
+        if self.sent == self.ready.len() {
+            self.ready.clear();
+            self.ready.shrink_to(256 << 10);
+            self.sent = 0;
+        } else if self.sent > 1 << 20 {
+            self.ready.drain(..self.sent - usize::from(in_line));
+            self.sent = usize::from(in_line);
+        }
+    }
+
+    fn weigh(&mut self) {
+        let bytes = self.ready.len() - self.sent + self.unsent_bytes;
+        let limit = if self.full { FULL_BYTES / 2 } else { FULL_BYTES };
+        self.full = bytes >= limit && self.pipe != Pipe::Closed;
+    }
+}
+
+/// Memory of unsent text, about.
+fn weight(written: &Written) -> usize {
+    written.text.len() + 8 * written.tokens.len()
+}
+
+/// Pieces that fit a line each, cut at token borders.
+fn split(generation: u64, written: &Written) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut piece = Piece { id: generation, text: String::new(), ends: vec![], tok: vec![] };
+    let mut from = 0;
+    for (end, token) in written.ends.iter().zip(&written.tokens) {
+        let end = *end as usize;
+        let full = piece.text.len() + (end - from) > PIECE_BYTES || piece.tok.len() >= PIECE_TOKENS;
+        if full && !piece.tok.is_empty() {
+            let next = Piece { id: generation, text: String::new(), ends: vec![], tok: vec![] };
+            pieces.push(std::mem::replace(&mut piece, next));
+        }
+        piece.text.push_str(&written.text[from..end]);
+        piece.ends.push(u32::try_from(piece.text.len()).unwrap_or(u32::MAX));
+        piece.tok.push(*token);
+        from = end;
+    }
+    pieces.push(piece);
+    pieces
+}
+
+/// The operation that an event answers, where an error can take the answer's place.
+fn answered(event: &Event) -> Option<u64> {
+    match event {
+        Event::Tokens(answer) => Some(answer.id),
+        Event::Text(answer) => Some(answer.id),
+        Event::Embedding(answer) => Some(answer.id),
+        Event::Models(answer) => Some(answer.id),
+        Event::Hello(_)
+        | Event::Progress(_)
+        | Event::Loaded(_)
+        | Event::Unloaded(_)
+        | Event::Error(_)
+        | Event::Started(_)
+        | Event::Reading(_)
+        | Event::Piece(_)
+        | Event::End(_)
+        | Event::Stats(_)
+        | Event::Fatal(_) => None,
+    }
+}

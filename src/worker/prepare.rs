@@ -1,0 +1,250 @@
+//! Makes tokens of a `generate` command: checks, chat template, cropping, tokenizing.
+//!
+//! Runs on the preparation threads. Pure but for the model's tokenizer and template.
+
+use crate::domain::error::{ErrorCode, Failure};
+use crate::domain::prompt::{Message, PlainFormat, Role, crop};
+use crate::domain::sampling::{Sampling, Stops};
+use crate::engine::driver::Settings;
+use crate::engine::model::{Control, Lexicon, ModelError, Special};
+use crate::engine::scheduler::Token;
+use crate::protocol::command::{Chat, Generate, Plain, Prompt, SamplingParams, TextPrompt};
+
+/// Most bytes of a prompt for each token of the context: what lies above cannot fit and is not worth
+/// tokenizing. Tokens are 3 to 4 bytes of text on average; runs of spaces are the longest.
+const BYTES_PER_TOKEN: usize = 32;
+
+/// A generation that can go to the decode thread.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What the model is given; 1 to `ctx_size` − 1 tokens.
+    pub prompt: Vec<Token>,
+    /// Most tokens to make; 0 ends it at once.
+    pub most: usize,
+    /// The rest.
+    pub settings: Settings,
+}
+
+/// Prepares a generation for a context of `ctx_size` tokens.
+///
+/// # Errors
+/// A setting out of range, a prompt that is empty or does not fit, a template that refuses the messages.
+pub fn prepare(
+    generate: Generate,
+    lexicon: &dyn Lexicon,
+    ctx_size: usize,
+) -> Result<Prepared, Failure> {
+    let wrong = |error: crate::domain::sampling::OutOfRange| {
+        Failure::new(ErrorCode::InvalidRequest, error.to_string())
+    };
+    let sampling = sampling(&generate.sampling).checked().map_err(wrong)?;
+    let stops = Stops { exact: generate.stop, any_case: generate.anti_prompts };
+    let stops = stops.checked().map_err(wrong)?;
+    let most = generate.n_predict.map_or(usize::MAX, |n| n as usize);
+    let (prompt, dropped) = match generate.prompt {
+        Prompt::Text(text) => (text_tokens(&text, lexicon, ctx_size)?, 0),
+        Prompt::Chat(chat) => chat_tokens(&chat, lexicon, Room { ctx_size, most })?,
+    };
+    if prompt.is_empty() {
+        return Err(Failure::new(ErrorCode::InvalidRequest, "the prompt is empty"));
+    }
+    if prompt.len() + 1 > ctx_size {
+        return Err(exceeded(prompt.len(), ctx_size));
+    }
+    let dropped = u32::try_from(dropped).unwrap_or(u32::MAX);
+    Ok(Prepared { prompt, most, settings: Settings { sampling, stops, dropped } })
+}
+
+/// The text that `generate` would read for a conversation that fits.
+///
+/// # Errors
+/// A role that does not exist, or a template that refuses the messages.
+pub fn chat_text(chat: &Chat, lexicon: &dyn Lexicon) -> Result<String, Failure> {
+    compose(&messages(chat)?, &plain(&chat.plain), lexicon).map_err(refused)
+}
+
+/// Cells for a prompt and its completion.
+#[derive(Clone, Copy)]
+struct Room {
+    ctx_size: usize,
+    most: usize,
+}
+
+fn text_tokens(
+    prompt: &TextPrompt,
+    lexicon: &dyn Lexicon,
+    ctx_size: usize,
+) -> Result<Vec<Token>, Failure> {
+    let limit = BYTES_PER_TOKEN * ctx_size;
+    let mut text = prompt.text.as_str();
+    if text.len() > limit {
+        if prompt.keep_last.is_none() {
+            return Err(too_long(text.len(), limit, ctx_size));
+        }
+        // Only the end is kept anyway.
+        let mut start = text.len() - limit;
+        while !text.is_char_boundary(start) {
+            start += 1;
+        }
+        text = &text[start..];
+    }
+    let mut tokens = lexicon.tokenize(text, Special::Add, Control::Parse).map_err(refused)?;
+    if let Some(keep) = prompt.keep_last {
+        let surplus = tokens.len().saturating_sub(keep as usize);
+        tokens.drain(..surplus);
+    }
+    Ok(tokens)
+}
+
+fn chat_tokens(
+    chat: &Chat,
+    lexicon: &dyn Lexicon,
+    room: Room,
+) -> Result<(Vec<Token>, usize), Failure> {
+    let messages = messages(chat)?;
+    let plain = plain(&chat.plain);
+    // The answer should find room too; a quarter of the context is enough to make sense.
+    let wanted = room.most.min(room.ctx_size / 4).max(1);
+    let mut reserves = vec![wanted];
+    if wanted > 1 {
+        // Rather a short answer than none.
+        reserves.push(1);
+    }
+    for reserve in reserves {
+        let mut last = None;
+        let kept = crop(&messages, |kept| {
+            let Some(tokens) = tokens_within(kept, &plain, lexicon, room.ctx_size)? else {
+                return Ok(false);
+            };
+            let fits = tokens.len() + reserve <= room.ctx_size;
+            if fits {
+                last = Some((kept.len(), tokens));
+            }
+            Ok(fits)
+        });
+        if let Some((kept, dropped)) = kept.map_err(refused)? {
+            // The list asked for last need not be the longest that fits.
+            let tokens = match last {
+                Some((length, tokens)) if length == kept.len() => tokens,
+                Some(_) | None => tokens_within(&kept, &plain, lexicon, room.ctx_size)
+                    .map_err(refused)?
+                    .unwrap_or_default(),
+            };
+            return Ok((tokens, dropped));
+        }
+    }
+    Err(newest_exceeds(&messages, &plain, lexicon, room.ctx_size))
+}
+
+/// Tokens of a conversation; `None` when it is so long that counting is not worth it.
+fn tokens_within(
+    messages: &[Message],
+    plain: &PlainFormat,
+    lexicon: &dyn Lexicon,
+    ctx_size: usize,
+) -> Result<Option<Vec<Token>>, ModelError> {
+    let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
+    if bytes > BYTES_PER_TOKEN * ctx_size {
+        return Ok(None);
+    }
+    let text = compose(messages, plain, lexicon)?;
+    lexicon.tokenize(&text, Special::Add, Control::Parse).map(Some)
+}
+
+/// Why not even the shortest form of a conversation fits.
+fn newest_exceeds(
+    messages: &[Message],
+    plain: &PlainFormat,
+    lexicon: &dyn Lexicon,
+    ctx_size: usize,
+) -> Failure {
+    let newest = messages.len().saturating_sub(1);
+    let least: Vec<Message> = messages
+        .iter()
+        .enumerate()
+        .filter(|(at, message)| message.role == Role::System || *at == newest)
+        .map(|(_, message)| message.clone())
+        .collect();
+    match tokens_within(&least, plain, lexicon, ctx_size) {
+        Ok(Some(tokens)) => exceeded(tokens.len(), ctx_size),
+        Ok(None) => {
+            let bytes = least.iter().map(|message| message.content.len()).sum();
+            too_long(bytes, BYTES_PER_TOKEN * ctx_size, ctx_size)
+        }
+        Err(error) => refused(error),
+    }
+}
+
+fn compose(
+    messages: &[Message],
+    plain: &PlainFormat,
+    lexicon: &dyn Lexicon,
+) -> Result<String, ModelError> {
+    if lexicon.has_template() {
+        lexicon.apply_template(messages)
+    } else {
+        Ok(plain.compose(messages))
+    }
+}
+
+fn messages(chat: &Chat) -> Result<Vec<Message>, Failure> {
+    if chat.messages.is_empty() {
+        return Err(Failure::new(ErrorCode::InvalidRequest, "`messages` is empty"));
+    }
+    let read = |message: &crate::protocol::command::ChatMessage| {
+        let role = match message.role.as_str() {
+            "system" => Role::System,
+            "user" => Role::User,
+            "assistant" => Role::Assistant,
+            other => {
+                let other: String = other.chars().take(40).collect();
+                let text =
+                    format!("role `{other}` is not known; expected system, user or assistant");
+                return Err(Failure::new(ErrorCode::InvalidRequest, text));
+            }
+        };
+        Ok(Message { role, content: message.content.clone() })
+    };
+    chat.messages.iter().map(read).collect()
+}
+
+fn plain(plain: &Plain) -> PlainFormat {
+    PlainFormat {
+        user_prefix: plain.user_prefix.clone(),
+        ai_prefix: plain.ai_prefix.clone(),
+        link_text: plain.link_text.clone(),
+    }
+}
+
+fn sampling(params: &SamplingParams) -> Sampling {
+    Sampling {
+        temperature: params.temperature,
+        top_k: params.top_k,
+        top_p: params.top_p,
+        min_p: params.min_p,
+        typical_p: params.typical_p,
+        repeat_penalty: params.repeat_penalty,
+        repeat_last_n: params.repeat_last_n,
+        presence_penalty: params.presence_penalty,
+        frequency_penalty: params.frequency_penalty,
+        seed: params.seed,
+    }
+}
+
+fn exceeded(tokens: usize, ctx_size: usize) -> Failure {
+    let text = format!(
+        "the prompt has {tokens} tokens; the context holds {ctx_size}, one of them for the answer"
+    );
+    Failure::new(ErrorCode::ContextExceeded, text)
+}
+
+fn too_long(bytes: usize, limit: usize, ctx_size: usize) -> Failure {
+    let text = format!(
+        "the prompt has {bytes} bytes; a context of {ctx_size} tokens takes at most {limit}"
+    );
+    Failure::new(ErrorCode::ContextExceeded, text)
+}
+
+fn refused(error: ModelError) -> Failure {
+    Failure::new(ErrorCode::InvalidRequest, error.0)
+}

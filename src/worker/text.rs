@@ -1,0 +1,127 @@
+//! The preparation threads: everything about text that needs the model, away from the decode thread.
+
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::domain::error::{ErrorCode, Failure};
+use crate::engine::model::{Control, ModelError, Special};
+use crate::engine::scheduler::Waiting;
+use crate::protocol::command::{ApplyTemplate, Detokenize, Embed, Generate, Tokenize};
+use crate::protocol::event::{Embedding, Event, Text, Tokens, Vector};
+use crate::worker::decode::{Order, Submission};
+use crate::worker::desk::{Ready, Shared};
+use crate::worker::live::CancelFlag;
+use crate::worker::prepare::{chat_text, prepare};
+
+/// Tasks that may wait for a preparation thread; more are answered `busy`.
+pub(super) const TASKS: usize = 256;
+/// Preparation threads.
+pub(super) const THREADS: usize = 2;
+/// Their stacks, in bytes: template and grammar parsers recurse.
+pub(super) const STACK_BYTES: usize = 16 << 20;
+
+/// One task for a preparation thread.
+pub(super) struct Task {
+    pub(super) ready: Arc<Ready>,
+    pub(super) work: Work,
+}
+
+/// What is to be done.
+pub(super) enum Work {
+    Tokenize(Tokenize),
+    Detokenize(Detokenize),
+    Embed(Embed),
+    ApplyTemplate(ApplyTemplate),
+    Generate(Box<Generation>),
+}
+
+/// A generation on its way to the decode thread.
+pub(super) struct Generation {
+    pub(super) generate: Generate,
+    /// Order of arrival.
+    pub(super) ticket: u64,
+    pub(super) cancelled: CancelFlag,
+}
+
+/// Runs until nobody can send tasks any more.
+pub(super) fn run(tasks: &Mutex<Receiver<Task>>, shared: &Arc<Shared>) {
+    loop {
+        let task = tasks.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Task { ready, work }) = task else { return };
+        match work {
+            Work::Generate(generation) => generate(*generation, &ready, shared),
+            Work::Tokenize(ask) => answer(ask.id, tokenize(ask, &ready), shared),
+            Work::Detokenize(ask) => answer(ask.id, detokenize(&ask, &ready), shared),
+            Work::Embed(ask) => answer(ask.id, embed(&ask, &ready), shared),
+            Work::ApplyTemplate(ask) => answer(ask.id, apply_template(&ask, &ready), shared),
+        }
+    }
+}
+
+impl Work {
+    /// The operation's id.
+    pub(super) fn id(&self) -> u64 {
+        match self {
+            Self::Tokenize(ask) => ask.id,
+            Self::Detokenize(ask) => ask.id,
+            Self::Embed(ask) => ask.id,
+            Self::ApplyTemplate(ask) => ask.id,
+            Self::Generate(generation) => generation.generate.id,
+        }
+    }
+}
+
+fn answer(id: u64, made: Result<Event, Failure>, shared: &Shared) {
+    match made {
+        Ok(event) => shared.outbox.send(&event),
+        Err(failure) => shared.refuse(id, failure),
+    }
+}
+
+fn tokenize(ask: Tokenize, ready: &Ready) -> Result<Event, Failure> {
+    let special = if ask.add_special { Special::Add } else { Special::Leave };
+    let control = if ask.parse_special { Control::Parse } else { Control::Text };
+    let tokens = ready.lexicon.tokenize(&ask.text, special, control).map_err(wrong)?;
+    Ok(Event::Tokens(Tokens { id: ask.id, tokens }))
+}
+
+fn detokenize(ask: &Detokenize, ready: &Ready) -> Result<Event, Failure> {
+    let text = ready.lexicon.detokenize(&ask.tokens).map_err(wrong)?;
+    Ok(Event::Text(Text { id: ask.id, text }))
+}
+
+fn embed(ask: &Embed, ready: &Ready) -> Result<Event, Failure> {
+    let vector = ready.lexicon.embed(&ask.text).map_err(wrong)?;
+    let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let vector = Vector::Packed { f32: STANDARD.encode(bytes) };
+    Ok(Event::Embedding(Embedding { id: ask.id, vector }))
+}
+
+fn apply_template(ask: &ApplyTemplate, ready: &Ready) -> Result<Event, Failure> {
+    let text = chat_text(&ask.chat, &*ready.lexicon)?;
+    Ok(Event::Text(Text { id: ask.id, text }))
+}
+
+fn wrong(error: ModelError) -> Failure {
+    Failure::new(ErrorCode::InvalidRequest, error.0)
+}
+
+fn generate(generation: Generation, ready: &Ready, shared: &Arc<Shared>) {
+    let Generation { generate, ticket, cancelled } = generation;
+    let id = generate.id;
+    if cancelled.is_set() {
+        return shared.cancelled(id);
+    }
+    match prepare(generate, &*ready.lexicon, ready.facts.ctx_size) {
+        Ok(prepared) => {
+            let waiting = Waiting { id, ticket, prompt: prepared.prompt, most: prepared.most };
+            let submission = Submission::new(waiting, prepared.settings, cancelled, shared);
+            // An error means that the model was unloaded; dropping the order ends the generation.
+            let _ = ready.orders.send(Order::Submit(Box::new(submission)));
+        }
+        Err(failure) => shared.fail(id, failure.code, failure.message),
+    }
+}
