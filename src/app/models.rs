@@ -171,12 +171,11 @@ impl App {
         let needed = summary.file_size.saturating_add(cache);
         let Some(memory) = crate::app::status::total_memory() else { return Ok(()) };
         if settings.gpu_layers == 0 && needed > memory {
-            let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
             let message = format!(
-                "`{}` needs about {} of memory; this machine has {}",
+                "`{}` needs about {} MiB of memory; this machine has {}",
                 file_name(path),
-                gib(needed),
-                gib(memory)
+                needed >> 20,
+                memory >> 20
             );
             return Err(Failure::new(ErrorCode::InvalidRequest, message));
         }

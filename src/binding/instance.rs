@@ -111,13 +111,11 @@ impl Instance {
     pub async fn tokenize(&self, text: String) -> Result<Vec<i32>, Failure> {
         let id = next_id();
         let tokenize = Tokenize { id, text, add_special: false, parse_special: true };
-        match self.ask(id, "tokenize", Command::Tokenize(tokenize)).await? {
-            Event::Tokens(tokens) => Ok(tokens.tokens),
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "any other event is equally wrong here"
-            )]
-            other => Err(unexpected(&other)),
+        let answer = self.ask(id, "tokenize", Command::Tokenize(tokenize)).await?;
+        if let Event::Tokens(tokens) = answer {
+            Ok(tokens.tokens)
+        } else {
+            Err(unexpected(&answer))
         }
     }
 
@@ -128,14 +126,8 @@ impl Instance {
     pub async fn detokenize(&self, tokens: Vec<i32>) -> Result<String, Failure> {
         let id = next_id();
         let detokenize = Detokenize { id, tokens };
-        match self.ask(id, "detokenize", Command::Detokenize(detokenize)).await? {
-            Event::Text(text) => Ok(text.text),
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "any other event is equally wrong here"
-            )]
-            other => Err(unexpected(&other)),
-        }
+        let answer = self.ask(id, "detokenize", Command::Detokenize(detokenize)).await?;
+        if let Event::Text(text) = answer { Ok(text.text) } else { Err(unexpected(&answer)) }
     }
 
     /// Turns text into a vector.
@@ -144,13 +136,11 @@ impl Instance {
     /// `Unsupported` when the binding cannot, or what the binding says.
     pub async fn embed(&self, text: String) -> Result<Vec<f32>, Failure> {
         let id = next_id();
-        match self.ask(id, "embed", Command::Embed(Embed { id, text })).await? {
-            Event::Embedding(embedding) => unpack(embedding.vector),
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "any other event is equally wrong here"
-            )]
-            other => Err(unexpected(&other)),
+        let answer = self.ask(id, "embed", Command::Embed(Embed { id, text })).await?;
+        if let Event::Embedding(embedding) = answer {
+            unpack(embedding.vector)
+        } else {
+            Err(unexpected(&answer))
         }
     }
 

@@ -62,7 +62,7 @@ pub(super) async fn run(shared: Arc<Shared>, spawner: Spawner) {
             Ending::Stopped => break,
             Ending::LoadFailed(failure) => {
                 tracing::error!(model.name = %name, error = %failure, "The model cannot be loaded");
-                fail(&shared, failure);
+                fail(&shared, &failure);
                 if !wanted_again(&shared, &mut stop).await {
                     break;
                 }
@@ -74,7 +74,7 @@ pub(super) async fn run(shared: Arc<Shared>, spawner: Spawner) {
                 let failure = died(&reason);
                 tracing::error!(model.name = %name, deaths = deaths.len(), %reason, "A binding process died");
                 if deaths.len() >= MAX_DEATHS {
-                    fail(&shared, failure);
+                    fail(&shared, &failure);
                     if !wanted_again(&shared, &mut stop).await {
                         break;
                     }
@@ -107,8 +107,8 @@ fn backoff(deaths: usize) -> Duration {
     }
 }
 
-fn fail(shared: &Shared, failure: Failure) {
-    fail_with(shared, Status::Failed(failure.clone()), &failure);
+fn fail(shared: &Shared, failure: &Failure) {
+    fail_with(shared, Status::Failed(failure.clone()), failure);
 }
 
 fn fail_with(shared: &Shared, status: Status, failure: &Failure) {

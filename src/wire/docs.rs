@@ -1,10 +1,10 @@
-//! The AsyncAPI document, built from the event table alone.
+//! The `AsyncAPI` document, built from the event table alone.
 
 use serde_json::{Map, Value, json};
 
 use crate::wire::events::{Direction, EVENTS};
 
-/// AsyncAPI 3.0: every event with its payload.
+/// `AsyncAPI` 3.0: every event with its payload.
 pub fn asyncapi() -> Value {
     let mut messages = Map::new();
     let mut operations = Map::new();

@@ -28,7 +28,7 @@ pub struct GenerateText {
     pub n_crop: Option<i64>,
     /// Sampling settings; these go before those beside it.
     #[serde(default)]
-    pub parameters: Option<Parameters>,
+    pub parameters: Option<Box<Parameters>>,
     /// Texts that end the completion.
     #[serde(default)]
     pub stop: Option<Vec<String>>,
@@ -39,7 +39,7 @@ pub struct GenerateText {
 }
 
 /// Sampling settings of a request; absent ones are left to the personality and the configuration.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Parameters {
     /// Spread of the distribution, 0 to 100; 0 takes the most likely token.
@@ -83,7 +83,7 @@ impl GenerateText {
         // Read here and not by `flatten`, which would lose the name of a field that is wrong.
         let beside: Parameters = loose::parse(Value::Object(self.beside))
             .map_err(|error| Failure::new(ErrorCode::InvalidRequest, error.to_string()))?;
-        let both = self.parameters.unwrap_or_default().or(beside);
+        let both = self.parameters.map(|given| *given).unwrap_or_default().or(beside);
         Ok(GenerateRequest {
             prompt: self.prompt,
             personality: optional("personality", self.personality)?,

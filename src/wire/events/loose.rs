@@ -105,8 +105,8 @@ mod tests {
         count: Option<i64>,
         #[serde(default, deserialize_with = "number")]
         heat: Option<f32>,
-        #[serde(default)]
-        text: String,
+        #[serde(default, rename = "text")]
+        _text: String,
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Every Socket.IO event, once: its name, direction, payload and one-line summary.
 //!
 //! The table makes [`ClientEvent`] with its parser, [`ServerEvent`] with its writer, and [`EVENTS`], from
-//! which the AsyncAPI document is built. An event without a handler does not compile: dispatch matches
+//! which the `AsyncAPI` document is built. An event without a handler does not compile: dispatch matches
 //! [`ClientEvent`] without a wildcard.
 
 use schemars::{Schema, schema_for};

@@ -44,6 +44,13 @@ pub struct Tokenized {
     pub error: Option<String>,
 }
 
+impl Tokenized {
+    /// The answer when it did not work.
+    pub fn failed(error: String) -> Self {
+        Self { tokens: Vec::new(), success: Some(false), error: Some(error) }
+    }
+}
+
 /// Payload of `detokenized`.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub struct Detokenized {
@@ -57,6 +64,13 @@ pub struct Detokenized {
     pub error: Option<String>,
 }
 
+impl Detokenized {
+    /// The answer when it did not work.
+    pub fn failed(error: String) -> Self {
+        Self { text: String::new(), success: Some(false), error: Some(error) }
+    }
+}
+
 /// Payload of `embeded`.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub struct Embedded {
@@ -68,6 +82,13 @@ pub struct Embedded {
     /// What went wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+impl Embedded {
+    /// The answer when it did not work.
+    pub fn failed(error: String) -> Self {
+        Self { text: Vec::new(), success: Some(false), error: Some(error) }
+    }
 }
 
 /// Payload of `vectorized_db` and `vector_db_query`: they read files that a client names, which this

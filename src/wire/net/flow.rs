@@ -212,12 +212,11 @@ impl Flows {
     /// A WebSocket asks to take a session over.
     pub fn upgrade(&self, sid: &str, conn: &Arc<Conn>) {
         let mut sessions = self.lock();
-        match sessions.get(sid).and_then(|known| known.flow.upgrade()) {
-            Some(flow) => flow.upgrade(Arc::clone(conn)),
-            None => {
-                let conn = Some(Arc::downgrade(conn));
-                sessions.insert(sid.to_owned(), Known { flow: Weak::new(), conn });
-            }
+        if let Some(flow) = sessions.get(sid).and_then(|known| known.flow.upgrade()) {
+            flow.upgrade(Arc::clone(conn));
+        } else {
+            let conn = Some(Arc::downgrade(conn));
+            sessions.insert(sid.to_owned(), Known { flow: Weak::new(), conn });
         }
     }
 

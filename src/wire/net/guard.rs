@@ -26,6 +26,8 @@ use crate::wire::net::keys::{Keys, Verdict, key_of};
 pub const MAX_BODY_BYTES: u64 = 2 << 20;
 /// Largest message on Socket.IO, on either transport, in bytes.
 pub const MAX_MESSAGE_BYTES: u64 = 1_000_000;
+/// What browsers say about where a request comes from.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Longest path and query, in bytes.
 const MAX_URI_BYTES: usize = 8 * 1024;
 
@@ -82,7 +84,7 @@ impl Rules {
         local: SocketAddr,
     ) -> Result<String, HttpError> {
         let bad = |message: &str| refuse(StatusCode::BAD_REQUEST, message);
-        let host = single(headers, HOST)?.ok_or_else(|| bad("the Host header is missing"))?;
+        let host = single(headers, &HOST)?.ok_or_else(|| bad("the Host header is missing"))?;
         let host: Authority = host.parse().map_err(|_| bad("the Host header is malformed"))?;
         if host.as_str().contains('@') {
             return Err(bad("the Host header is malformed"));
@@ -106,7 +108,7 @@ impl Rules {
     }
 
     fn check_origin(&self, headers: &HeaderMap, host: &str) -> Result<(), HttpError> {
-        let Some(origin) = single(headers, ORIGIN)? else { return Ok(()) };
+        let Some(origin) = single(headers, &ORIGIN)? else { return Ok(()) };
         let own = origin
             .strip_prefix("http://")
             .or_else(|| origin.strip_prefix("https://"))
@@ -174,9 +176,9 @@ fn is_own(name: &str, local: SocketAddr) -> bool {
 }
 
 /// A header that may come once.
-fn single(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, HttpError> {
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, HttpError> {
     let bad = |what: &str| refuse(StatusCode::BAD_REQUEST, &format!("the {name} header {what}"));
-    let mut values = headers.get_all(&name).iter();
+    let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(bad("comes more than once"));
@@ -186,14 +188,14 @@ fn single(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, HttpErr
 
 /// Browsers say where a request comes from; old LoLLMs routes change state by GET, so this matters.
 fn check_fetch_site(request: &Request<Body>) -> Result<(), HttpError> {
-    let site = single(request.headers(), HeaderName::from_static("sec-fetch-site"))?;
+    let site = single(request.headers(), &SEC_FETCH_SITE)?;
     if !matches!(site, Some("cross-site" | "same-site")) {
         return Ok(());
     }
     let mode = request.headers().get("sec-fetch-mode").and_then(|mode| mode.to_str().ok());
     let follows_link =
         request.uri().path() == "/" && request.method() == Method::GET && mode == Some("navigate");
-    if follows_link || single(request.headers(), ORIGIN)?.is_some() {
+    if follows_link || single(request.headers(), &ORIGIN)?.is_some() {
         // A request with an Origin was judged by it.
         return Ok(());
     }
@@ -207,7 +209,7 @@ fn check_body(request: &Request<Body>, socket: bool) -> Result<(), HttpError> {
         return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
     let limit = if socket { MAX_MESSAGE_BYTES } else { MAX_BODY_BYTES };
-    let length = single(headers, CONTENT_LENGTH)?.and_then(|length| length.parse::<u64>().ok());
+    let length = single(headers, &CONTENT_LENGTH)?.and_then(|length| length.parse::<u64>().ok());
     if length.is_some_and(|length| length > limit) {
         let message = format!("the body is larger than {limit} bytes");
         return Err(HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
@@ -220,13 +222,13 @@ fn check_body(request: &Request<Body>, socket: bool) -> Result<(), HttpError> {
 
 /// Forms and plain text are what a foreign page can send without being asked; from a browser they are refused.
 fn check_type(headers: &HeaderMap) -> Result<(), HttpError> {
-    let Some(found) = single(headers, CONTENT_TYPE)? else { return Ok(()) };
+    let Some(found) = single(headers, &CONTENT_TYPE)? else { return Ok(()) };
     let essence = found.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let simple = matches!(
         essence.as_str(),
         "text/plain" | "application/x-www-form-urlencoded" | "multipart/form-data"
     );
-    let site = single(headers, HeaderName::from_static("sec-fetch-site"))?;
+    let site = single(headers, &SEC_FETCH_SITE)?;
     let from_page =
         headers.contains_key(ORIGIN) || !matches!(site, None | Some("none" | "same-origin"));
     if simple && from_page {

@@ -126,18 +126,18 @@ pub async fn serve<S>(
             () = stopped(&mut stop) => return,
         };
         match accepted {
-            Ok((stream, peer)) => match gate.admit(peer) {
-                Some(admission) => {
-                    let service = service.clone();
-                    let stop = stop.clone();
-                    tokio::spawn(async move {
-                        converse(stream, peer, service, stop).await;
-                        drop(admission);
-                    });
-                }
-                // Dropping the stream closes it; a full server has nothing more to say.
-                None => tracing::warn!(%peer, "A connection over the limit was closed"),
-            },
+            Ok((stream, peer)) => {
+                let Some(admission) = gate.admit(peer) else {
+                    // Dropping the stream closes it; a full server has nothing more to say.
+                    tracing::warn!(%peer, "A connection over the limit was closed");
+                    continue;
+                };
+                let (service, stop) = (service.clone(), stop.clone());
+                tokio::spawn(async move {
+                    converse(stream, peer, service, stop).await;
+                    drop(admission);
+                });
+            }
             Err(error) => {
                 tracing::warn!(%error, "A connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -32,27 +32,9 @@ pub async fn handle(app: &App, session: &mut Session, event: ClientEvent) -> Ser
             error: None,
         }),
         ClientEvent::SelectBinding(choice) => {
-            let name = choice.binding_name;
-            match app.select_binding(session, &name).await {
-                Ok(()) => ServerEvent::BindingSelected(BindingSelected {
-                    success: true,
-                    binding_name: name,
-                    error: None,
-                }),
-                Err(failure) => refuse(ClientEventKind::SelectBinding, failure, &name),
-            }
+            select_binding(app, session, choice.binding_name).await
         }
-        ClientEvent::SelectModel(choice) => {
-            let name = choice.model_name;
-            match app.select_model(session, &name).await {
-                Ok(()) => ServerEvent::ModelSelected(ModelSelected {
-                    success: true,
-                    model_name: name,
-                    error: None,
-                }),
-                Err(failure) => refuse(ClientEventKind::SelectModel, failure, &name),
-            }
-        }
+        ClientEvent::SelectModel(choice) => select_model(app, session, choice.model_name).await,
         ClientEvent::AddPersonality(choice) => {
             match app.add_personality(session, &choice.path).await {
                 Ok((id, name)) => {
@@ -79,6 +61,26 @@ pub async fn handle(app: &App, session: &mut Session, event: ClientEvent) -> Ser
         ClientEvent::GenerateText(_)
         | ClientEvent::CancelGeneration(_)
         | ClientEvent::CancelTextGeneration(_) => stream::canceled(),
+    }
+}
+
+async fn select_binding(app: &App, session: &mut Session, binding_name: String) -> ServerEvent {
+    match app.select_binding(session, &binding_name).await {
+        Ok(()) => ServerEvent::BindingSelected(BindingSelected {
+            success: true,
+            binding_name,
+            error: None,
+        }),
+        Err(failure) => refuse(ClientEventKind::SelectBinding, failure, &binding_name),
+    }
+}
+
+async fn select_model(app: &App, session: &mut Session, model_name: String) -> ServerEvent {
+    match app.select_model(session, &model_name).await {
+        Ok(()) => {
+            ServerEvent::ModelSelected(ModelSelected { success: true, model_name, error: None })
+        }
+        Err(failure) => refuse(ClientEventKind::SelectModel, failure, &model_name),
     }
 }
 
@@ -196,27 +198,24 @@ pub fn refuse(kind: ClientEventKind, failure: Failure, name: &str) -> ServerEven
             personalities: Vec::new(),
             error,
         }),
-        ClientEventKind::SelectBinding => {
-            let binding_name = name.to_owned();
-            ServerEvent::BindingSelected(BindingSelected { success: false, binding_name, error })
-        }
+        ClientEventKind::SelectBinding => ServerEvent::BindingSelected(BindingSelected {
+            success: false,
+            binding_name: name.into(),
+            error,
+        }),
         ClientEventKind::SelectModel => {
-            let model_name = name.to_owned();
+            let model_name = name.into();
             ServerEvent::ModelSelected(ModelSelected { success: false, model_name, error })
         }
         ClientEventKind::AddPersonality | ClientEventKind::ActivatePersonality => {
             let error = failure.message;
             ServerEvent::PersonalityFailed(PersonalityFailed { success: false, error })
         }
-        ClientEventKind::Tokenize => {
-            ServerEvent::Tokenized(Tokenized { tokens: Vec::new(), success: no, error })
-        }
+        ClientEventKind::Tokenize => ServerEvent::Tokenized(Tokenized::failed(failure.message)),
         ClientEventKind::Detokenize => {
-            ServerEvent::Detokenized(Detokenized { text: String::new(), success: no, error })
+            ServerEvent::Detokenized(Detokenized::failed(failure.message))
         }
-        ClientEventKind::Embed => {
-            ServerEvent::Embedded(Embedded { text: Vec::new(), success: no, error })
-        }
+        ClientEventKind::Embed => ServerEvent::Embedded(Embedded::failed(failure.message)),
         ClientEventKind::VectorizeText => ServerEvent::VectorizedDb(not_offered(failure)),
         ClientEventKind::QueryDatabase => ServerEvent::VectorDbQuery(not_offered(failure)),
         ClientEventKind::GenerateText

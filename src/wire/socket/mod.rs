@@ -87,7 +87,7 @@ fn serve(io: &SocketIo, parts: SocketParts) {
     io.ns("/", (async |_: SocketRef| {}).with(connect));
 }
 
-/// Why a client may not connect; its text goes into the CONNECT_ERROR packet.
+/// Why a client may not connect; its text goes into the `CONNECT_ERROR` packet.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
     #[error("this server needs a key: `auth: {{token: KEY}}`")]

@@ -109,7 +109,7 @@ impl Actor {
             }
             None => {}
         }
-        match self.stream.as_mut().map(Stream::next) {
+        match self.stream.as_mut().map(Stream::advance) {
             Some(Next::Send(event)) => self.out.send(&event).await,
             Some(Next::End(event)) => {
                 self.ended.extend(self.stream.take().map(|stream| stream.generation));
@@ -120,12 +120,12 @@ impl Actor {
     }
 
     fn arrived(&mut self, arrival: Arrival) {
-        match arrival.kind {
-            ClientEventKind::CancelGeneration | ClientEventKind::CancelTextGeneration => {
-                self.cancel();
-                self.replies.extend(arrival.ack.map(Reply::Ack));
-            }
-            _ => self.pending.push_back(arrival),
+        let cancels = [ClientEventKind::CancelGeneration, ClientEventKind::CancelTextGeneration];
+        if cancels.contains(&arrival.kind) {
+            self.cancel();
+            self.replies.extend(arrival.ack.map(Reply::Ack));
+        } else {
+            self.pending.push_back(arrival);
         }
     }
 
@@ -250,10 +250,12 @@ struct Refusal {
 impl Refusal {
     fn of(event: &ClientEvent) -> Self {
         let kind = event.kind();
-        let name = match event {
-            ClientEvent::SelectModel(choice) => choice.model_name.clone(),
-            ClientEvent::SelectBinding(choice) => choice.binding_name.clone(),
-            _ => String::new(),
+        let name = if let ClientEvent::SelectModel(choice) = event {
+            choice.model_name.clone()
+        } else if let ClientEvent::SelectBinding(choice) = event {
+            choice.binding_name.clone()
+        } else {
+            String::new()
         };
         Self { kind, name }
     }
@@ -273,10 +275,12 @@ fn internal() -> Failure {
 
 /// What a payload selects, to be named in the answer even when the payload is wrong elsewhere.
 fn selected(kind: ClientEventKind, payload: &Value) -> String {
-    let key = match kind {
-        ClientEventKind::SelectBinding => "binding_name",
-        ClientEventKind::SelectModel => "model_name",
-        _ => return String::new(),
+    let key = if kind == ClientEventKind::SelectBinding {
+        "binding_name"
+    } else if kind == ClientEventKind::SelectModel {
+        "model_name"
+    } else {
+        return String::new();
     };
     payload.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
@@ -292,7 +296,7 @@ async fn arrival(arrivals: &mut Arrivals, takes: bool) -> Option<Arrival> {
 
 async fn heard(abort: oneshot::Receiver<()>) {
     if abort.await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -52,7 +52,7 @@ impl Stream {
         Self { generation, cursor: 0, changes, dirty: true, told: None, state_due }
     }
 
-    /// Whether [`Stream::next`] may have something.
+    /// Whether [`Stream::advance`] may have something.
     pub fn is_dirty(&self) -> bool {
         self.dirty
     }
@@ -75,7 +75,7 @@ impl Stream {
     }
 
     /// The next event.
-    pub fn next(&mut self) -> Next {
+    pub fn advance(&mut self) -> Next {
         self.changes.mark_unchanged();
         let view = self.generation.log.view(self.cursor, CHUNK_BYTES);
         if !view.text.is_empty() {
