@@ -2,9 +2,9 @@
 
 use tokio::time::Instant;
 
-use crate::binding::log::{Finish, Outcome, Phase};
 use crate::binding::state::{Shared, State, Status};
 use crate::domain::error::{ErrorCode, Failure};
+use crate::domain::generation::{Finish, Outcome, Phase};
 use crate::protocol::command::{Ask, Command};
 use crate::protocol::event::{End, EndReason, ErrorEvent, Event, Piece, Started, Stats};
 

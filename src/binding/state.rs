@@ -10,12 +10,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::binding::log::{GenerationLog, Outcome, Phase};
+use crate::binding::log::GenerationLog;
 use crate::binding::outgoing::Outgoing;
 use crate::binding::queue::{ClientKey, FairQueue, Limits};
 use crate::binding::request::LoadRequest;
 use crate::binding::spawn::Program;
 use crate::domain::error::{ErrorCode, Failure};
+use crate::domain::generation::{Outcome, Phase};
 use crate::protocol;
 use crate::protocol::command::{Ask, Command, Generate};
 use crate::protocol::event::{Event, Loaded};

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::registry::beneath::{Folder, ReadError, Stamp};
-use crate::registry::problem::Problem;
+use crate::registry::problem::{Problem, Weight};
 
 /// How long an answer is good before the folders are looked at again.
 pub const QUIET: Duration = Duration::from_millis(300);
@@ -132,8 +132,20 @@ impl<T: Manifest> Catalogue<T> {
             }
             state.known.insert(path, fresh);
         }
+        self.report(&state.snapshot.problems, &problems);
         state.snapshot = Arc::new(Snapshot { entries, problems });
         state.looked_at = Some(Instant::now());
+    }
+
+    /// Logs each problem once, when it appears.
+    fn report(&self, before: &[Problem], now: &[Problem]) {
+        for problem in now.iter().filter(|problem| !before.contains(problem)) {
+            let root = self.root.display();
+            match problem.weight {
+                Weight::Broken => tracing::warn!("A folder cannot be used: {root}/{problem}"),
+                Weight::Odd => tracing::info!("A folder is odd: {root}/{problem}"),
+            }
+        }
     }
 }
 

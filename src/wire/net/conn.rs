@@ -66,15 +66,16 @@ impl Conn {
 
 /// A stream that counts what it writes and can be closed from outside.
 #[derive(Debug)]
-pub struct Metered {
+pub struct Metered<G> {
     stream: TcpStream,
     conn: Arc<Conn>,
+    _admission: G,
 }
 
-impl Metered {
-    /// Wraps an accepted stream.
-    pub fn new(stream: TcpStream, conn: Arc<Conn>) -> Self {
-        Self { stream, conn }
+impl<G> Metered<G> {
+    /// Wraps an accepted stream; the admission is given back with it, also when it became a WebSocket.
+    pub fn new(stream: TcpStream, conn: Arc<Conn>, admission: G) -> Self {
+        Self { stream, conn, _admission: admission }
     }
 
     fn wrote(&self, result: &io::Result<usize>) {
@@ -86,7 +87,7 @@ impl Metered {
     }
 }
 
-impl AsyncRead for Metered {
+impl<G: Unpin> AsyncRead for Metered<G> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -98,7 +99,7 @@ impl AsyncRead for Metered {
     }
 }
 
-impl AsyncWrite for Metered {
+impl<G: Unpin> AsyncWrite for Metered<G> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -15,6 +15,9 @@ use crate::wire::net::conn::Conn;
 
 /// Most packets on their way to one session.
 pub const MOST_PACKETS: usize = 128;
+/// Most packets on their way to one session that polls: python-engineio refuses an answer of more than 16
+/// and closes the connection. Pings and acknowledgements travel in the same answer.
+pub const MOST_POLLED: usize = 10;
 /// Most bytes on their way to one session; one packet may go over it.
 pub const MOST_BYTES: u64 = 256 * 1024;
 /// A peer that takes nothing for this long while something is on its way is dropped.
@@ -105,7 +108,11 @@ impl Flow {
         let mut state = self.lock();
         state.settle();
         let waiting = state.marks.front().map_or(0, |first| state.emitted - first);
-        state.marks.len() < MOST_PACKETS && waiting < MOST_BYTES
+        let most = match state.transport {
+            Transport::Polling => MOST_POLLED,
+            Transport::Socket { .. } => MOST_PACKETS,
+        };
+        state.marks.len() < most && waiting < MOST_BYTES
     }
 
     /// Waits until there is room; false when the peer has taken nothing for [`STALL`].
@@ -234,7 +241,7 @@ mod tests {
     async fn a_polling_session_holds_so_many_packets_until_the_next_poll() {
         let flows = Flows::default();
         let flow = flows.open("a", None);
-        for _ in 0..MOST_PACKETS {
+        for _ in 0..MOST_POLLED {
             assert!(flow.has_room());
             flow.emitted(10);
         }

@@ -133,10 +133,7 @@ pub async fn serve<S>(
                     continue;
                 };
                 let (service, stop) = (service.clone(), stop.clone());
-                tokio::spawn(async move {
-                    converse(stream, peer, service, stop).await;
-                    drop(admission);
-                });
+                tokio::spawn(converse(stream, admission, service, stop));
             }
             Err(error) => {
                 tracing::warn!(%error, "A connection could not be accepted");
@@ -154,7 +151,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 async fn converse<S>(
     stream: TcpStream,
-    peer: SocketAddr,
+    admission: Admission,
     service: S,
     mut stop: watch::Receiver<bool>,
 ) where
@@ -164,13 +161,13 @@ async fn converse<S>(
         + 'static,
     S::Future: Send,
 {
-    let Ok(local) = stream.local_addr() else { return };
+    let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
     // Chunks of text are small and wanted at once.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "A connection keeps Nagle's delay");
     }
     let conn = Conn::new(peer, local);
-    let stream = TokioIo::new(Metered::new(stream, Arc::clone(&conn)));
+    let stream = TokioIo::new(Metered::new(stream, Arc::clone(&conn), admission));
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Arc::clone(&conn));

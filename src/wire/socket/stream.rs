@@ -6,8 +6,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::app::generate::Generation;
-use crate::binding::log::{Outcome, Phase};
 use crate::domain::error::Failure;
+use crate::domain::generation::{Outcome, Phase};
 use crate::wire::events::ServerEvent;
 use crate::wire::events::generation::{
     Busy, GenerationCanceled, GenerationError, GenerationState, TextChunk, TextGenerated,

@@ -74,8 +74,7 @@ test("pieces joined equal the final text byte for byte", () =>
       for (const [after, tokens] of [["A", 100], ["U", 61], ["L", 200], ["N", 400], ["E", 5]]) {
         const made = await client.generate("say " + after, { n_predicts: tokens });
         assert.strictEqual(made.end, "text_generated", JSON.stringify(made.data));
-        // The chain's `U` path may be cut inside a character, which is held back.
-        assert.strictEqual(made.text, says(after, tokens).replace(/\ufffd+$/, ""));
+        assert.strictEqual(made.text, says(after, tokens));
         assert.strictEqual(made.joined, made.text);
       }
     });

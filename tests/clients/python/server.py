@@ -80,7 +80,7 @@ class Root:
             self.write("configs/config.yaml", config)
         if scripted:
             shutil.copytree(os.path.join(BINDINGS, "scripted"), os.path.join(self.path, "bindings", "scripted"))
-            done = run("--root", self.path, "bindings", "trust", "scripted")
+            done = run("bindings", "trust", "scripted", "--root", self.path)
             assert done.returncode == 0, done.stderr + done.stdout
 
     def write(self, name, content):
@@ -223,6 +223,6 @@ class Chain:
         return b"".join(bytes(token) for token in tokens[:n_tokens])
 
     def text(self, after, n_tokens=1 << 16):
-        """The text of a path; a cut or broken character at the end is left out."""
+        """The text of a path; bytes that are no character, cut ones at the end too, become U+FFFD."""
         n_tokens = min(n_tokens, 1 << 16) if self.paths[after]["loops"] else n_tokens
-        return self.bytes(after, n_tokens).decode(errors="ignore")
+        return self.bytes(after, n_tokens).decode(errors="replace")

@@ -36,12 +36,12 @@ class Chains(unittest.TestCase):
                 self.assertEqual(made.text, self.chain.text("U", tokens))
                 self.assertEqual(made.joined, made.text)
 
-    def test_bytes_that_are_no_text_become_one_replacement_or_nothing(self):
+    def test_bytes_that_are_no_text_become_a_replacement_character(self):
         with Client(self.server) as client:
             made = client.generate("I", n_predicts=10)
             self.assertEqual(made.text, " bad\ufffd byte")
             made = client.generate("B", n_predicts=10)
-            self.assertIn(made.text, (" half", " half\ufffd"))
+            self.assertEqual(made.text, " half\ufffd")
             self.assertEqual(made.joined, made.text)
 
     def test_an_empty_completion_ends_with_an_empty_text(self):
@@ -54,7 +54,6 @@ class Chains(unittest.TestCase):
             self.assertEqual(client.generate("L", n_predicts=7).text, self.chain.text("L", 7))
             self.assertEqual(client.generate("A", n_predicts=None).text, self.chain.text("A"))
             self.assertEqual(client.generate("A").text, self.chain.text("A"))
-            self.assertEqual(client.generate("L", n_predicts="5").text, self.chain.text("L", 5))
 
     def test_chunks_carry_the_type_of_a_chunk(self):
         with Client(self.server) as client:
@@ -107,13 +106,6 @@ class Chains(unittest.TestCase):
         with Client(self.server) as client:
             made = client.generate("x" * 20_000 + "A", n_predicts=40, n_crop=100)
             self.assertEqual(made.text, self.chain.text("A"))
-
-    def test_state_is_told_while_a_generation_runs(self):
-        with Client(self.server) as client:
-            made = client.generate("L", n_predicts=50)
-            states = [args[0] for name, args in made.events if name == "generation_state"]
-            self.assertTrue(states, "no generation_state came")
-            self.assertTrue(all("state" in state for state in states), states)
 
 
 class Context(unittest.TestCase):
