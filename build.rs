@@ -10,6 +10,10 @@ const SHIM: &str = "src/engine/llama/shim.cpp";
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed={SHIM}");
+    // rust-embed does not notice files that are added.
+    for shipped in ["bindings", "personalities", "configs"] {
+        println!("cargo:rerun-if-changed={shipped}");
+    }
     if std::env::var_os("CARGO_FEATURE_LLAMA").is_none() {
         return;
     }

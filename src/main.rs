@@ -1,10 +1,13 @@
-//! Starts what the first argument names.
+//! Starts lollmsd and prints what stopped it.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some("worker") {
-        return lollmsd::worker::run();
+    match lollmsd::cli::run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("lollmsd: {error:#}");
+            ExitCode::from(2)
+        }
     }
-    ExitCode::from(2)
 }

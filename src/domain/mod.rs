@@ -5,6 +5,8 @@
 
 pub mod binding;
 pub mod error;
+pub mod generation;
+pub mod moment;
 pub mod name;
 pub mod personality;
 pub mod prompt;

@@ -100,7 +100,7 @@ fn within(
     if (low..=high).contains(&value) { Ok(()) } else { Err(out(name, value, expected)) }
 }
 
-fn out(name: &'static str, value: impl ToString, expected: &'static str) -> OutOfRange {
+fn out(name: &'static str, value: impl std::fmt::Display, expected: &'static str) -> OutOfRange {
     OutOfRange { name, value: value.to_string(), expected }
 }
 

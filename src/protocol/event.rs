@@ -38,6 +38,25 @@ pub enum Event {
     Fatal(Fatal),
 }
 
+/// The keys of all events, to tell a malformed line from an event of a newer version.
+pub const KINDS: &[&str] = &[
+    "hello",
+    "models",
+    "progress",
+    "loaded",
+    "unloaded",
+    "tokens",
+    "text",
+    "embedding",
+    "error",
+    "started",
+    "reading",
+    "piece",
+    "end",
+    "stats",
+    "fatal",
+];
+
 /// Payload of `hello`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

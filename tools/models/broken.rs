@@ -178,6 +178,16 @@ fn wrong_models() -> Vec<Broken> {
         named("no_heads", set("llama.attention.head_count", Value::U32(0))),
         named("no_width", set("llama.embedding_length", Value::U32(0))),
         named("a_million_blocks", set("llama.block_count", Value::U32(1_000_000))),
+        named(
+            "two_tokens_of_one_text",
+            with(&|gguf| {
+                for (key, value) in &mut gguf.metadata {
+                    if let ("tokenizer.ggml.tokens", Value::Texts(texts)) = (key.as_str(), value) {
+                        texts[300] = texts[301].clone();
+                    }
+                }
+            }),
+        ),
         named("no_norm", lost("output_norm.weight")),
         named("no_attention", lost("blk.0.attn_k.weight")),
         named(

@@ -4,10 +4,11 @@
 
 pub(crate) mod broken;
 pub(crate) mod chain;
+mod context;
 pub(crate) mod gguf;
 mod llama;
 mod random;
-pub(crate) mod random_models;
+mod random_models;
 mod vocabulary;
 
 use std::fs::File;
@@ -42,8 +43,8 @@ pub(crate) const KINDS: &[(&str, Kind)] = &[
 pub(crate) fn build(kind: Kind) -> gguf::Gguf {
     match kind {
         Kind::Chain => chain::build(),
-        Kind::Context => random_models::context(random_models::Dialect::Plain),
-        Kind::ContextChat => random_models::context(random_models::Dialect::ChatMl),
+        Kind::Context => context::build(context::Dialect::Plain),
+        Kind::ContextChat => context::build(context::Dialect::ChatMl),
         Kind::Micro => random_models::micro(),
         Kind::Bench => random_models::bench(),
     }

@@ -1,50 +1,8 @@
-//! Models of random weights: `context`, `context-chat`, `micro` and `bench`.
+//! Models of plain random weights: `micro` and `bench`.
 
-use super::gguf::{Gguf, Type, Value};
+use super::gguf::{Gguf, Type};
 use super::llama::{Shape, Weights, add_tensors};
 use super::vocabulary::{FIRST_CHAR, FIRST_PIECE, Vocabulary};
-
-/// A ChatML template in llama.cpp's Jinja dialect.
-const CHATML: &str = "{% for message in messages %}\
-{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}\
-{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
-
-/// Whether the context model speaks ChatML.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    /// No template; a completion never ends by itself.
-    Plain,
-    /// ChatML; `<|im_end|>` is as likely as any character, so an answer has about 100 tokens.
-    ChatMl,
-}
-
-/// Small random weights whose greedy text depends on every token of the context.
-pub(crate) fn context(dialect: Dialect) -> Gguf {
-    let shape = Shape {
-        name: match dialect {
-            Dialect::Plain => "context",
-            Dialect::ChatMl => "context-chat",
-        },
-        n_ctx: 4096,
-        n_embd: 192,
-        n_layer: 3,
-        n_head: 6,
-        n_ff: 512,
-        kind: Type::F32,
-    };
-    let mut vocabulary = Vocabulary::basic();
-    if dialect == Dialect::ChatMl {
-        vocabulary.add_control("<|im_end|>");
-        vocabulary.add_control("<|im_start|>");
-    }
-    let weights = Weights { seed: 1, kind: Type::F32, gain: context_gain, keep: context_keep };
-    let mut gguf = assemble(&shape, vocabulary, weights);
-    if dialect == Dialect::ChatMl {
-        gguf.set("tokenizer.ggml.eot_token_id", Value::U32(FIRST_PIECE));
-        gguf.set("tokenizer.chat_template", Value::Text(CHATML.into()));
-    }
-    gguf
-}
 
 /// So small that only the server's own cost is left; never ends by itself.
 pub(crate) fn micro() -> Gguf {
@@ -102,25 +60,6 @@ fn syllables(n_vocab: u32) -> Vocabulary {
         vocabulary.add(&piece);
     }
     vocabulary
-}
-
-/// A random text is only read once, so the attention must be strong and the token itself weak.
-fn context_gain(name: &str) -> f32 {
-    match name.rsplit_once('.').map_or(name, |(stem, _)| stem).rsplit('.').next() {
-        Some("attn_q" | "attn_k") => 1.6,
-        Some("attn_output") => 2.0,
-        Some("token_embd" | "output") => 4.0,
-        _ => 1.0,
-    }
-}
-
-fn context_keep(name: &str, row: u64) -> bool {
-    match name {
-        "output.weight" => row > u64::from(FIRST_CHAR) && row <= u64::from(FIRST_PIECE),
-        // The first third of the heads looks at everything alike, so each token of the context counts.
-        _ if name.ends_with("attn_q.weight") => row >= 64,
-        _ => true,
-    }
 }
 
 fn printable_rows(name: &str, row: u64) -> bool {

@@ -1,0 +1,135 @@
+//! What a binding is asked for, in the words of the product, and the same in the words of the protocol.
+
+use std::path::PathBuf;
+
+use crate::domain::prompt::{Message, PlainFormat, Role};
+use crate::domain::sampling::{Sampling, Stops};
+use crate::protocol::command::{
+    Chat, ChatMessage, Generate, Load, LoadSettings, Plain, Prompt, SamplingParams, TextPrompt,
+};
+
+/// A model to load, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadRequest {
+    /// Its name in the catalogue.
+    pub model: String,
+    /// Its file, absolute; `None` for models that are no files.
+    pub path: Option<PathBuf>,
+    /// Context of one sequence, in tokens.
+    pub ctx_size: u32,
+    /// Sequences that are generated at the same time.
+    pub slots: u32,
+    /// Most tokens of one decode step.
+    pub batch: u32,
+    /// Threads of a decode step; 0 lets the worker choose.
+    pub threads: u32,
+    /// Layers held on GPUs; −1 means all.
+    pub gpu_layers: i32,
+    /// Type of the KV cache: `f32`, `f16` or `q8_0`.
+    pub kv_type: String,
+    /// Reads every tensor's data at load and refuses broken ones.
+    pub check_tensors: bool,
+}
+
+/// A completion to make.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CompletionRequest {
+    /// What the model is given.
+    pub prompt: PromptSource,
+    /// Most tokens to make; `None` means as many as the context holds.
+    pub n_predict: Option<u32>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Texts that end it.
+    pub stops: Stops,
+}
+
+/// What a model is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PromptSource {
+    /// Text as it stands.
+    Text {
+        /// The text.
+        text: String,
+        /// Keeps only this many tokens, the last ones.
+        keep_last: Option<u32>,
+    },
+    /// A conversation, for the model's chat template.
+    Chat {
+        /// Oldest first.
+        messages: Vec<Message>,
+        /// How to write it for a model without a template.
+        plain: PlainFormat,
+    },
+}
+
+impl LoadRequest {
+    pub(super) fn command(&self, id: u64) -> Load {
+        Load {
+            id,
+            model: self.model.clone(),
+            path: self.path.as_ref().map(|path| path.to_string_lossy().into_owned()),
+            settings: LoadSettings {
+                ctx_size: self.ctx_size,
+                slots: self.slots,
+                batch: self.batch,
+                threads: self.threads,
+                gpu_layers: self.gpu_layers,
+                kv_type: self.kv_type.clone(),
+                check_tensors: self.check_tensors,
+            },
+        }
+    }
+}
+
+impl CompletionRequest {
+    pub(super) fn command(self, id: u64) -> Generate {
+        Generate {
+            id,
+            prompt: self.prompt.command(),
+            n_predict: self.n_predict,
+            sampling: params(&self.sampling),
+            stop: self.stops.exact,
+            anti_prompts: self.stops.any_case,
+        }
+    }
+}
+
+impl PromptSource {
+    fn command(self) -> Prompt {
+        match self {
+            Self::Text { text, keep_last } => Prompt::Text(TextPrompt { text, keep_last }),
+            Self::Chat { messages, plain } => {
+                let PlainFormat { user_prefix, ai_prefix, link_text } = plain;
+                Prompt::Chat(Chat {
+                    messages: messages.into_iter().map(message).collect(),
+                    plain: Plain { user_prefix, ai_prefix, link_text },
+                })
+            }
+        }
+    }
+}
+
+fn message(message: Message) -> ChatMessage {
+    let role = match message.role {
+        Role::System => "system",
+        Role::User => "user",
+        Role::Assistant => "assistant",
+    };
+    ChatMessage { role: role.into(), content: message.content }
+}
+
+fn params(sampling: &Sampling) -> SamplingParams {
+    SamplingParams {
+        temperature: sampling.temperature,
+        top_k: sampling.top_k,
+        top_p: sampling.top_p,
+        min_p: sampling.min_p,
+        typical_p: sampling.typical_p,
+        repeat_penalty: sampling.repeat_penalty,
+        repeat_last_n: sampling.repeat_last_n,
+        presence_penalty: sampling.presence_penalty,
+        frequency_penalty: sampling.frequency_penalty,
+        seed: sampling.seed,
+    }
+}
