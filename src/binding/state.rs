@@ -220,6 +220,7 @@ impl Shared {
             return Err(Failure::new(ErrorCode::Busy, message));
         }
         let (reply, answer) = oneshot::channel();
+        state.begin_work();
         state.questions.insert(id, reply);
         state.control(command);
         drop(state);
@@ -238,6 +239,18 @@ impl State {
         }
     }
 
+    /// An idle process gets its time to answer from now on; a busy one must show steps by itself.
+    fn begin_work(&mut self) {
+        if self.is_idle() {
+            self.active_at = Instant::now();
+        }
+    }
+
+    /// Whether the process has nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.is_empty() && self.questions.is_empty()
+    }
+
     fn send(&mut self, mut job: Job) {
         let log = Arc::clone(&job.log);
         let command = Command::Generate(job.request);
@@ -246,9 +259,9 @@ impl State {
         job.request = request;
         match encoded {
             Ok(line) if line.len() <= protocol::MAX_COMMAND_BYTES => {
+                self.begin_work();
                 self.in_flight.insert(job.id, InFlight { log, waiting: Some(job) });
                 self.outgoing.work(line);
-                self.active_at = Instant::now();
             }
             Ok(line) => {
                 let message = format!(

@@ -256,7 +256,7 @@ fn hangs(shared: &Shared) -> Option<String> {
     let state = shared.lock();
     let idle = state.active_at.elapsed();
     let limit = match &state.status {
-        Status::Ready(_) if state.in_flight.is_empty() => return None,
+        Status::Ready(_) if state.is_idle() => return None,
         Status::Ready(_) => shared.spec.hang_timeout,
         Status::Starting | Status::Loading(_) => LOAD_TIMEOUT,
         Status::Restarting | Status::Failed(_) | Status::Stopped => return None,

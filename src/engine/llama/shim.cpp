@@ -415,13 +415,18 @@ static void crash_handler(int number) noexcept {
 // ggml calls this before it aborts. Keeps the text as it may stand in a JSON string.
 static void crash_note(const char * message) {
     size_t n = 0;
-    for (const char * c = message; *c != 0 && n + 1 < sizeof(crash_reason); c++) {
+    std::fprintf(stderr, "%s\n", message);
+    // The message begins with the path of llama.cpp's source on the machine that built it.
+    const char * place = strchr(message, ':');
+    while (place != nullptr && place > message && place[-1] != '/') {
+        place--;
+    }
+    for (const char * c = place == nullptr ? message : place; *c != 0 && n + 1 < sizeof(crash_reason); c++) {
         const bool plain = *c >= 0x20 && *c < 0x7f && *c != '"' && *c != '\\';
         crash_reason[n++] = plain ? *c : ' ';
     }
     crash_reason[n] = 0;
     crash_has_reason.store(true);
-    std::fprintf(stderr, "%s\n", message);
 }
 
 // From now on a crash writes one `fatal` line to `fd` before the process ends.

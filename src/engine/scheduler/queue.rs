@@ -1,5 +1,7 @@
 //! Generations that wait for a sequence, and which of them gets which sequence.
 
+use std::cmp::Reverse;
+
 use crate::engine::scheduler::sequence::Sequence;
 use crate::engine::scheduler::{Cutting, SeqIdx, Token};
 
@@ -70,9 +72,9 @@ impl Queue {
             let free = sequences.iter().enumerate().filter(|(_, s)| s.job().is_none());
             let scored = free.map(|(seq, sequence)| {
                 let cached = usable_prefix(sequence, prompt, cutting);
-                (value(sequence, cached), std::cmp::Reverse(sequence.last_use), seq, cached)
+                (value(sequence, cached), Reverse(sequence.last_use), Reverse(seq), cached)
             });
-            scored.max().map(|(.., seq, cached)| Chosen { place, seq, cached })
+            scored.max().map(|(.., Reverse(seq), cached)| Chosen { place, seq, cached })
         };
         let mut chosen = best(0, &first.waiting.prompt)?;
         for (at, place) in self.places.iter().enumerate().take(LOOK_AHEAD).skip(1) {
