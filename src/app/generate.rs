@@ -4,6 +4,7 @@
 //! selected now, [`App::begin`] puts the prompt together once the session's former generation has ended.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::app::App;
 use crate::app::models::model_of;
@@ -131,6 +132,9 @@ impl App {
     /// `Conflict` without a model, `NotFound` for a personality that is not mounted, `InvalidRequest`
     /// for a value outside its range.
     pub fn accept(&self, session: &Session, request: GenerateRequest) -> Result<Accepted, Failure> {
+        if self.parts.stopping.load(Ordering::Relaxed) {
+            return Err(Failure::new(ErrorCode::Unavailable, "the server is stopping"));
+        }
         let settings = self.parts.config.get();
         let personality = request.personality.map(|index| mounted(session, index)).transpose()?;
         if request.prompt.len() > MAX_PROMPT_BYTES {

@@ -3,7 +3,7 @@
 //! Knows who may do what and in which order parts are used; knows no JSON, no HTTP, no Socket.IO.
 //! An [`App`] is a cheap clone of shared parts; what belongs to one client is its [`session::Session`].
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::binding::queue::ClientKey;
@@ -44,6 +44,7 @@ struct Parts {
     /// What a new session starts with.
     default: Mutex<Selection>,
     next_client: AtomicU64,
+    stopping: AtomicBool,
 }
 
 impl App {
@@ -62,8 +63,14 @@ impl App {
             pool,
             default: Mutex::new(default),
             next_client: AtomicU64::new(1),
+            stopping: AtomicBool::new(false),
         };
         Self { parts: Arc::new(parts) }
+    }
+
+    /// From now on no generation is accepted; those that are under way go on.
+    pub fn stop_accepting(&self) {
+        self.parts.stopping.store(true, Ordering::Relaxed);
     }
 
     /// A session for a client that has just connected.

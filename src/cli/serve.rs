@@ -10,10 +10,11 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use clap::Args;
 use serde_json::{Value, json};
+use socketioxide::SocketIo;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::App;
 use crate::app::pool::Pool;
@@ -34,6 +35,10 @@ use crate::wire::socket::{self, SocketParts, conformance};
 /// Time that running generations have to end after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(8);
 const DRAIN_STEP: Duration = Duration::from_millis(20);
+/// Time for the end of a generation to be sent.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+/// Time for sessions to be closed.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Flags of `lollmsd serve`.
 #[derive(Debug, Args)]
@@ -136,11 +141,15 @@ async fn serve(flags: ServeFlags) -> anyhow::Result<ExitCode> {
     let settings = settings(&root, &flags)?;
     let listeners = listeners::bind_all(&settings)?;
     let (stop, stopped) = watch::channel(false);
-    let (router, app) = if flags.socketio_conformance {
+    let (router, running) = if flags.socketio_conformance {
+        if !settings.is_loopback_only() {
+            bail!("`--socketio-conformance` has no guard; it listens on this machine only");
+        }
         (Router::new().layer(conformance::layer()), None)
     } else {
         let app = build_app(&root, &settings, flags.model).await?;
-        (router(&app, &settings), Some(app))
+        let (router, io) = router(&app, &settings);
+        (router, Some((app, io)))
     };
     let limits = ConnectionLimits {
         total: settings.max_connections.try_into()?,
@@ -151,8 +160,8 @@ async fn serve(flags: ServeFlags) -> anyhow::Result<ExitCode> {
     wait_for_signal().await?;
     tracing::info!("Stopping");
     stop.send_replace(true);
-    if let Some(app) = app {
-        drain(&app).await;
+    if let Some((app, io)) = running {
+        drain(&app, &io).await;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -194,7 +203,7 @@ async fn build_app(
 }
 
 /// Everything that is served, the guard outermost.
-fn router(app: &App, settings: &Settings) -> Router {
+fn router(app: &App, settings: &Settings) -> (Router, SocketIo) {
     let keys = Arc::new(Keys::new(settings.api_keys.iter().map(Secret::expose)));
     let flows = Arc::new(Flows::default());
     let rules = Arc::new(Rules {
@@ -203,9 +212,9 @@ fn router(app: &App, settings: &Settings) -> Router {
         keys: Arc::clone(&keys),
         flows: Arc::clone(&flows),
     });
-    rest::routes(app.clone())
-        .layer(socket::layer(SocketParts { app: app.clone(), keys, flows }))
-        .layer(from_fn_with_state(rules, guard))
+    let (sockets, io) = socket::layer(SocketParts { app: app.clone(), keys, flows });
+    let routes = rest::routes(app.clone());
+    (routes.layer(sockets).layer(from_fn_with_state(rules, guard)), io)
 }
 
 fn accept(
@@ -231,10 +240,14 @@ async fn wait_for_signal() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets running generations end, for a while.
-async fn drain(app: &App) {
+/// Lets running generations end, for a while, and their last words reach their clients.
+async fn drain(app: &App, io: &SocketIo) {
+    app.stop_accepting();
     let deadline = Instant::now() + DRAIN;
     while app.busy() > 0 && Instant::now() < deadline {
         sleep(DRAIN_STEP).await;
     }
+    sleep(LAST_WORDS).await;
+    // A client that does not answer is not waited for.
+    drop(timeout(GOODBYE, io.close()).await);
 }

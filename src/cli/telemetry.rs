@@ -17,9 +17,9 @@ pub enum LogFormat {
 
 /// Starts logging. `LOLLMSD_LOG` chooses what is logged, as `info`, `debug` or `lollmsd=debug`.
 pub fn start(format: LogFormat) {
-    // Engine.IO logs whole packets, which hold chats, at its finest level.
-    let filter = EnvFilter::try_from_env("LOLLMSD_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("warn,lollmsd=info"));
+    let wanted = std::env::var("LOLLMSD_LOG").unwrap_or_else(|_| "warn,lollmsd=info".into());
+    // The Socket.IO layer logs whole packets, which hold chats, whatever level was asked for.
+    let filter = EnvFilter::new(format!("{wanted},engineioxide=warn,socketioxide=warn"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),

@@ -73,7 +73,8 @@ impl Loader for FakeLoader {
             description: "a fake".into(),
         };
         let gate = self.gate.lock().unwrap().take();
-        let decoder = FakeDecoder { cache: vec![Vec::new(); facts.sequences], step: Vec::new(), gate };
+        let decoder =
+            FakeDecoder { cache: vec![Vec::new(); facts.sequences], step: Vec::new(), gate };
         Ok(Parts { decoder, lexicon: Arc::new(FakeLexicon(self.template)), facts })
     }
 }

@@ -153,7 +153,10 @@ fn many_generations_at_once_each_say_what_they_say_alone() {
                 texts.entry(id).or_default().push_str(text);
             }
             "end" => {
-                assert_eq!((&body["reason"], &body["completion_tokens"]), (&json!("limit"), &json!(25)));
+                assert_eq!(
+                    (&body["reason"], &body["completion_tokens"]),
+                    (&json!("limit"), &json!(25))
+                );
                 ended.push(id);
             }
             _ => {}
@@ -265,7 +268,8 @@ fn what_cannot_be_done_ends_with_a_reason() {
     front.generate(7, "x", 0);
     let (text, end) = front.completion(7);
     assert_eq!((text.as_str(), &end["reason"]), ("", &json!("limit")));
-    front.raw("{\"generate\":{\"id\":8,\"prompt\":{\"text\":{\"text\":\"x\"}},\"n_predict\":-4}}\n");
+    front
+        .raw("{\"generate\":{\"id\":8,\"prompt\":{\"text\":{\"text\":\"x\"}},\"n_predict\":-4}}\n");
     assert_eq!(front.completion(8).1["code"], "invalid_request");
     front.raw("{\"rerank\":{\"id\":9}}\n");
     assert_eq!(front.event()["error"]["code"], "unsupported");

@@ -296,7 +296,13 @@ proptest! {
 
 #[test]
 fn a_cancel_in_the_middle_of_a_prompt_frees_the_sequence_at_once() {
-    let limits = Limits { sequences: 1, batch: 64, ctx_size: 4_096, idle_cells: 9_999, cutting: Cutting::Anywhere };
+    let limits = Limits {
+        sequences: 1,
+        batch: 64,
+        ctx_size: 4_096,
+        idle_cells: 9_999,
+        cutting: Cutting::Anywhere,
+    };
     let mut scheduler = Scheduler::new(limits);
     scheduler.submit(Waiting { id: 1, ticket: 1, prompt: vec![5; 2_000], most: 9 });
     scheduler.submit(Waiting { id: 2, ticket: 2, prompt: vec![5; 100], most: 9 });
@@ -311,7 +317,13 @@ fn a_cancel_in_the_middle_of_a_prompt_frees_the_sequence_at_once() {
 
 #[test]
 fn writers_come_first_and_prompts_share_the_rest() {
-    let limits = Limits { sequences: 3, batch: 21, ctx_size: 4_096, idle_cells: 0, cutting: Cutting::Anywhere };
+    let limits = Limits {
+        sequences: 3,
+        batch: 21,
+        ctx_size: 4_096,
+        idle_cells: 0,
+        cutting: Cutting::Anywhere,
+    };
     let mut scheduler = Scheduler::new(limits);
     scheduler.submit(Waiting { id: 1, ticket: 1, prompt: vec![5; 2], most: 9 });
     scheduler.admit().unwrap();

@@ -10,9 +10,13 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_REQUEST_METHOD, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN,
+    VARY,
+};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -49,12 +53,35 @@ pub struct Rules {
 
 /// Lets a request pass to the Socket.IO layer and the routes, or answers it.
 pub async fn guard(State(rules): State<Arc<Rules>>, request: Request, next: Next) -> Response {
-    if let Err(refusal) = rules.check(&request) {
-        return refusal.into_response();
+    let friend = rules.friend(request.headers());
+    let mut answer = if is_preflight(&request) && friend.is_some() {
+        StatusCode::NO_CONTENT.into_response()
+    } else if let Err(refusal) = rules.check(&request) {
+        refusal.into_response()
+    } else {
+        rules.note_socket(&request);
+        let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+        answer.unwrap_or_else(|_| panicked().into_response())
+    };
+    if let Some(origin) = friend {
+        allow(answer.headers_mut(), origin);
     }
-    rules.note_socket(&request);
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    answer.unwrap_or_else(|_| panicked().into_response())
+    answer
+}
+
+/// Lets pages of an allowed origin read the answer. Cookies are never asked for.
+fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(VARY, HeaderValue::from_static("Origin"));
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+    let names = HeaderValue::from_static("content-type, authorization, x-api-key");
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, names);
+}
+
+/// The question of a browser whether a page may send a request; it carries no key.
+fn is_preflight(request: &Request<Body>) -> bool {
+    request.method() == Method::OPTIONS
+        && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 impl Rules {
@@ -105,6 +132,13 @@ impl Rules {
         let message =
             format!("this server is not `{whole}`; add the name to `allowed_hosts` if it is");
         Err(HttpError::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", message))
+    }
+
+    /// The origin of a request, if it is one of the allowed ones.
+    fn friend(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let origin = headers.get(ORIGIN)?;
+        let text = origin.to_str().ok()?;
+        self.allowed_origins.iter().any(|allowed| allowed == text).then(|| origin.clone())
     }
 
     fn check_origin(&self, headers: &HeaderMap, host: &str) -> Result<(), HttpError> {

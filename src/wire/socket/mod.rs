@@ -51,11 +51,11 @@ pub struct SocketParts {
     pub flows: Arc<Flows>,
 }
 
-/// The Socket.IO layer with all events.
-pub fn layer(parts: SocketParts) -> SocketIoLayer {
+/// The Socket.IO layer with all events, and the handle that ends its sessions.
+pub fn layer(parts: SocketParts) -> (SocketIoLayer, SocketIo) {
     let (layer, io) = builder().build_layer();
     serve(&io, parts);
-    layer
+    (layer, io)
 }
 
 /// A builder with the limits of the product.
