@@ -69,6 +69,10 @@ has_libclang() {
 check_rust() {
     local wanted
     wanted="$(sed -n 's/^channel = "\(.*\)"/\1/p' "$lollmsd_home/rust-toolchain.toml")"
+    # rustup changes the PATH of the next login only.
+    if ! have cargo && [ -x "${CARGO_HOME:-${HOME:-}/.cargo}/bin/cargo" ]; then
+        export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+    fi
     have cargo || stop "Rust is missing. Install it from https://rustup.rs, then try again."
     # With rustup this fetches the pinned toolchain; without it, it is whatever is installed.
     local version

@@ -81,6 +81,24 @@ class Cancel(unittest.TestCase):
             client.wait("generation_canceled")
             self.assertEqual([n for n in client.ends(start) if n != "generation_canceled"], [])
 
+    def test_a_place_in_the_queue_is_told(self):
+        with Client(self.server) as runs, Client(self.server) as waits:
+            # One runs and the binding holds two more, so what comes after them waits in the front.
+            others = [Client(self.server) for _ in range(3)]
+            first = runs.begin("slow 60 20")
+            runs.wait("text_chunk")
+            for other in others:
+                other.begin("slow 10 20")
+            start = waits.begin("say last")
+            queued = lambda name, args: name == "generation_state" and args[0]["state"] == "queued"
+            state = waits.until(queued, "generation_state queued")[1]
+            self.assertGreaterEqual(state["position"], 1)
+            runs.request("cancel_generation", reply="generation_canceled")
+            self.assertEqual(waits.finish(start).text, "last")
+            self.assertEqual(runs.ends(first), ["generation_canceled"])
+            for other in others:
+                other.close()
+
     def test_of_one_client_leaves_the_others_alone(self):
         with Client(self.server) as client, Client(self.server) as other:
             start = client.begin("slow 40 20")
