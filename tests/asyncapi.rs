@@ -1,4 +1,4 @@
-//! The AsyncAPI document in `docs/` says what the event table says.
+//! The `AsyncAPI` document in `docs/` says what the event table says.
 
 use std::path::Path;
 
