@@ -3,19 +3,31 @@
 use std::time::Instant;
 
 use crate::Models;
+use crate::bare::{Bare, Work};
 use crate::client::{connect_many, generate_all};
 use crate::models::Kind;
 use crate::process::{Server, Start, cpu_seconds};
 
+/// Tokens of a completion: few, because each token looks at all cells of the cache, and that is not the
+/// server's cost.
+const N_TOKENS: usize = 128;
+const CTX_SIZE: u32 = 256;
+const SLOTS: u32 = 16;
+
 /// Prints tokens per second and CPU per token, then requests of one token per second.
 pub(crate) async fn run(models: &Models) -> anyhow::Result<()> {
     let file = models.file(Kind::Micro)?;
-    let config = "slots: 16\nctx_size: 2048\nn_threads: 1\nqueue_per_client: 64\n";
-    let server = Server::start(&Start { model: Some(&file), config, files: &[] })?;
+    let config = format!("slots: {SLOTS}\nctx_size: {CTX_SIZE}\nn_threads: 1\n");
+    let server = Server::start(&Start { model: Some(&file), config: &config, files: &[] })?;
+    let bare = Bare::load(&file)?;
     println!("\nmicro: front and worker, one thread for decoding");
-    println!("streams   tok/s  front us/tok  worker us/tok  events/s  front us/event  tok/event");
+    println!(
+        "streams  bare tok/s   tok/s  front us/tok  worker us/tok  events/s  front us/event  tok/event"
+    );
     for streams in [1, 4, 16] {
-        tokens(&server, streams, 1800).await?;
+        let work = Work { streams, n_tokens: N_TOKENS, threads: 1, n_ctx: CTX_SIZE * SLOTS };
+        let bare_s = tokio::task::block_in_place(|| bare_seconds(&bare, work))?;
+        tokens(&server, streams, bare_s).await?;
     }
     println!("clients  1-token requests/s  front us/request  worker us/request");
     for clients in [1, 16] {
@@ -24,8 +36,17 @@ pub(crate) async fn run(models: &Models) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The bare decode loop's best time of some runs.
+fn bare_seconds(bare: &Bare, work: Work) -> anyhow::Result<f64> {
+    let mut best = f64::INFINITY;
+    for _ in 0..20 {
+        best = best.min(bare.run(work)?.as_secs_f64());
+    }
+    Ok(best)
+}
+
 #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-async fn tokens(server: &Server, streams: usize, n_tokens: usize) -> anyhow::Result<()> {
+async fn tokens(server: &Server, streams: usize, bare_s: f64) -> anyhow::Result<()> {
     let clients = connect_many(server.port, streams).await?;
     let (mut clients, _) = generate_all(clients, 64).await?;
     let worker = server.worker()?;
@@ -34,7 +55,7 @@ async fn tokens(server: &Server, streams: usize, n_tokens: usize) -> anyhow::Res
     let (mut rounds, mut events) = (0, 0);
     // CPU time is counted in hundredths of a second, so the run has to be long.
     while began.elapsed().as_secs() < 6 {
-        let (back, sum) = generate_all(clients, n_tokens).await?;
+        let (back, sum) = generate_all(clients, N_TOKENS).await?;
         clients = back;
         events += sum.chunks;
         rounds += 1;
@@ -42,9 +63,10 @@ async fn tokens(server: &Server, streams: usize, n_tokens: usize) -> anyhow::Res
     let seconds = began.elapsed().as_secs_f64();
     let front_us = (cpu_seconds(server.pid())? - before.0) * 1e6;
     let worker_us = (cpu_seconds(worker)? - before.1) * 1e6;
-    let made = (rounds * streams * n_tokens) as f64;
+    let made = (rounds * streams * N_TOKENS) as f64;
     println!(
-        "{streams:7} {:7.0} {:13.1} {:14.1} {:9.0} {:15.1} {:10.2}",
+        "{streams:7} {:11.0} {:7.0} {:13.1} {:14.1} {:9.0} {:15.1} {:10.2}",
+        (streams * N_TOKENS) as f64 / bare_s,
         made / seconds,
         front_us / made,
         worker_us / made,
