@@ -9,7 +9,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use crate::wire::events::ClientEventKind;
-use crate::wire::socket::args::Args;
+use crate::wire::socket::args::{Acknowledge, Args};
 
 /// Most events that wait; a session that sends more is dropped.
 pub const MAX_EVENTS: usize = 1_024;
@@ -88,7 +88,8 @@ impl Inbox {
         if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_BYTES {
             return Err(Refusal::Full);
         }
-        let arrival = Arrival { kind, payload: args.payload, ack: Some(ack), weight };
+        let ack = Some(ack).filter(|_| args.acknowledge == Acknowledge::Asked);
+        let arrival = Arrival { kind, payload: args.payload, ack, weight };
         self.queue.try_send(Box::new(arrival)).map_err(|error| match error {
             TrySendError::Full(_) => Refusal::Full,
             TrySendError::Closed(_) => Refusal::Closed,
