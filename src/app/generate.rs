@@ -132,9 +132,7 @@ impl App {
     /// `Conflict` without a model, `NotFound` for a personality that is not mounted, `InvalidRequest`
     /// for a value outside its range.
     pub fn accept(&self, session: &Session, request: GenerateRequest) -> Result<Accepted, Failure> {
-        if self.parts.stopping.load(Ordering::Relaxed) {
-            return Err(Failure::new(ErrorCode::Unavailable, "the server is stopping"));
-        }
+        self.check_running()?;
         let settings = self.parts.config.get();
         let personality = request.personality.map(|index| mounted(session, index)).transpose()?;
         if request.prompt.len() > MAX_PROMPT_BYTES {
@@ -163,6 +161,7 @@ impl App {
     /// # Errors
     /// `Busy` when the queue is full.
     pub fn begin(&self, session: &Session, accepted: Accepted) -> Result<Generation, Failure> {
+        self.check_running()?;
         let (prompt, conversation) = match accepted.personality {
             None => {
                 let keep_last = accepted.keep_last;
@@ -187,6 +186,13 @@ impl App {
         let log = Arc::new(GenerationLog::default());
         let id = accepted.instance.submit(session.client, request, Arc::clone(&log))?;
         Ok(Generation { id, log, instance: accepted.instance, conversation })
+    }
+
+    fn check_running(&self) -> Result<(), Failure> {
+        if self.parts.stopping.load(Ordering::Relaxed) {
+            return Err(Failure::new(ErrorCode::Unavailable, "the server is stopping"));
+        }
+        Ok(())
     }
 
     /// Remembers an ended generation in the session's history. One that failed, or was cancelled before

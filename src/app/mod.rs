@@ -73,6 +73,19 @@ impl App {
         self.parts.stopping.store(true, Ordering::Relaxed);
     }
 
+    /// Most generations of one client that wait for an earlier one of it.
+    pub fn most_waiting(&self) -> usize {
+        pool::usize_of(self.parts.config.get().queue_per_client)
+    }
+
+    /// Ends every generation with the news that the server stops.
+    pub fn end_generations(&self) {
+        let failure = Failure::new(ErrorCode::Unavailable, "the server is stopping");
+        for instance in self.parts.pool.running() {
+            instance.end_all(&failure);
+        }
+    }
+
     /// A session for a client that has just connected.
     pub fn open_session(&self) -> Session {
         Session::new(self.next_client(), self.default_selection())

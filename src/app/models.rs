@@ -115,10 +115,21 @@ impl App {
     ///
     /// # Errors
     /// `Conflict` without a binding, `NotFound`, `InvalidRequest` for a file that is no model,
-    /// `Unavailable` when the load fails.
-    pub async fn select_model(&self, session: &mut Session, name: &str) -> Result<(), Failure> {
+    /// `Unavailable` when the load fails, `Conflict` when it was cancelled.
+    pub async fn select_model(
+        &self,
+        session: &mut Session,
+        name: &str,
+        cancelled: impl Future<Output = ()>,
+    ) -> Result<(), Failure> {
         let binding = session.selection.binding.clone().ok_or_else(no_binding)?;
-        let model = self.load_model(binding, name.to_owned()).await?;
+        // Once the model is loaded, nothing may come between selecting and saving it.
+        let model = tokio::select! {
+            model = self.load_model(binding, name.to_owned()) => model?,
+            () = cancelled => {
+                return Err(Failure::new(ErrorCode::Conflict, "the selection was cancelled"));
+            }
+        };
         session.selection.model = Some(model);
         self.save_model(&session.selection).await;
         Ok(())

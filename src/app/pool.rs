@@ -30,12 +30,13 @@ pub struct Pool {
     instances: Mutex<HashMap<Key, Weak<Instance>>>,
 }
 
-/// Two selections share a process when all of this is equal: a file that was replaced is another model.
+/// Two selections share a process when all of this is equal: a file that was replaced is another model, and
+/// so is one that is loaded otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     binding: Name,
-    model: String,
-    file: Option<(PathBuf, u64, Option<SystemTime>)>,
+    load: LoadRequest,
+    file: Option<(u64, Option<SystemTime>)>,
 }
 
 /// A model to load.
@@ -66,11 +67,9 @@ impl Pool {
         choice: ModelChoice,
         settings: &Settings,
     ) -> Result<Arc<Instance>, Failure> {
-        let key = Key {
-            binding: choice.binding.clone(),
-            model: choice.model.clone(),
-            file: choice.path.as_deref().map(fingerprint),
-        };
+        let file = choice.path.as_deref().map(fingerprint);
+        let spec = self.spec(choice.clone(), settings);
+        let key = Key { binding: choice.binding, load: spec.load.clone(), file };
         let mut instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
         instances.retain(|_, instance| instance.strong_count() > 0);
         if let Some(instance) = instances.get(&key).and_then(Weak::upgrade) {
@@ -80,7 +79,6 @@ impl Pool {
             let message = format!("{MAX_LOADED} models are in use already");
             return Err(Failure::new(ErrorCode::Busy, message));
         }
-        let spec = self.spec(choice, settings);
         let instance = Arc::new(Instance::start(self.spawner.clone(), spec));
         instances.insert(key, Arc::downgrade(&instance));
         Ok(instance)
@@ -138,10 +136,11 @@ fn load_request(model: String, path: Option<PathBuf>, settings: &Settings) -> Lo
     }
 }
 
-fn fingerprint(path: &Path) -> (PathBuf, u64, Option<SystemTime>) {
+/// Size and time of a file.
+fn fingerprint(path: &Path) -> (u64, Option<SystemTime>) {
     let about = std::fs::metadata(path).ok();
     let size = about.as_ref().map_or(0, std::fs::Metadata::len);
-    (path.to_owned(), size, about.and_then(|about| about.modified().ok()))
+    (size, about.and_then(|about| about.modified().ok()))
 }
 
 pub(super) fn usize_of(value: u32) -> usize {

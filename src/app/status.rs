@@ -62,7 +62,10 @@ impl App {
             "binding_name" | "binding" => {
                 self.select_binding(&mut self.default_session(), text()?).await
             }
-            "model_name" | "model" => self.select_model(&mut self.default_session(), text()?).await,
+            "model_name" | "model" => {
+                let never = std::future::pending();
+                self.select_model(&mut self.default_session(), text()?, never).await
+            }
             _ => {
                 let app = self.clone();
                 let name = name.to_owned();

@@ -57,6 +57,11 @@ impl Instance {
         self.shared.cancel(id);
     }
 
+    /// Ends everything that waits or runs with a failure.
+    pub fn end_all(&self, failure: &Failure) {
+        self.shared.end_all(failure);
+    }
+
     /// How the instance is doing.
     pub fn status(&self) -> Status {
         self.shared.statuses.borrow().1.clone()

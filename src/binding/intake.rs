@@ -87,6 +87,7 @@ impl State {
         });
         let (done, total) = (started.cached_tokens, started.prompt_tokens);
         flight.log.set_phase(Phase::Reading { done, total });
+        self.tell_waiting();
     }
 
     fn take_end(&mut self, end: End) {

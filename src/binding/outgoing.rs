@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     control: VecDeque<Vec<u8>>,
-    work: VecDeque<Vec<u8>>,
+    /// With the id of its generation.
+    work: VecDeque<(u64, Vec<u8>)>,
 }
 
 impl Outgoing {
@@ -18,14 +19,22 @@ impl Outgoing {
         self.control.push_back(line);
     }
 
-    /// Adds a `generate` line.
-    pub(super) fn work(&mut self, line: Vec<u8>) {
-        self.work.push_back(line);
+    /// Adds the `generate` line of a generation.
+    pub(super) fn work(&mut self, id: u64, line: Vec<u8>) {
+        self.work.push_back((id, line));
+    }
+
+    /// Takes the line of a generation back; false when it was written already. A cancel would overtake
+    /// it, and the process would not know what to cancel.
+    pub(super) fn take_back(&mut self, id: u64) -> bool {
+        let before = self.work.len();
+        self.work.retain(|(of, _)| *of != id);
+        self.work.len() < before
     }
 
     /// Takes the next line to write.
     pub(super) fn next(&mut self) -> Option<Vec<u8>> {
-        self.control.pop_front().or_else(|| self.work.pop_front())
+        self.control.pop_front().or_else(|| self.work.pop_front().map(|(_, line)| line))
     }
 
     /// Forgets everything; the process is gone.
@@ -42,10 +51,19 @@ mod tests {
     #[test]
     fn control_goes_before_work() {
         let mut outgoing = Outgoing::default();
-        outgoing.work(vec![1]);
-        outgoing.work(vec![2]);
+        outgoing.work(1, vec![1]);
+        outgoing.work(2, vec![2]);
         outgoing.control(vec![3]);
         let order: Vec<_> = std::iter::from_fn(|| outgoing.next()).collect();
         assert_eq!(order, [vec![3], vec![1], vec![2]]);
+    }
+
+    #[test]
+    fn what_is_not_written_yet_can_be_taken_back() {
+        let mut outgoing = Outgoing::default();
+        outgoing.work(1, vec![1]);
+        assert!(outgoing.take_back(1));
+        assert!(!outgoing.take_back(1));
+        assert_eq!(outgoing.next(), None);
     }
 }

@@ -9,7 +9,7 @@ use crate::protocol::command::{
 };
 
 /// A model to load, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LoadRequest {
     /// Its name in the catalogue.
     pub model: String,

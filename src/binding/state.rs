@@ -196,9 +196,28 @@ impl Shared {
         }
         if let Some(flight) = state.in_flight.get(&id) {
             flight.log.finish(Outcome::Cancelled);
-            state.control(&Command::Cancel(Ask { id }));
+            if state.outgoing.take_back(id) {
+                state.in_flight.remove(&id);
+            } else {
+                state.control(&Command::Cancel(Ask { id }));
+            }
         }
         state.tell_waiting();
+        drop(state);
+        self.to_write.notify_one();
+        self.pump();
+    }
+
+    /// Ends everything that waits or runs with a failure; the process goes on.
+    pub(super) fn end_all(&self, failure: &Failure) {
+        let mut state = self.lock();
+        let ids: Vec<u64> = state.in_flight.keys().copied().collect();
+        for id in ids {
+            if !state.outgoing.take_back(id) {
+                state.control(&Command::Cancel(Ask { id }));
+            }
+        }
+        state.fail_all(failure);
         drop(state);
         self.to_write.notify_one();
     }
@@ -260,8 +279,9 @@ impl State {
         match encoded {
             Ok(line) if line.len() <= protocol::MAX_COMMAND_BYTES => {
                 self.begin_work();
-                self.in_flight.insert(job.id, InFlight { log, waiting: Some(job) });
-                self.outgoing.work(line);
+                let id = job.id;
+                self.in_flight.insert(id, InFlight { log, waiting: Some(job) });
+                self.outgoing.work(id, line);
             }
             Ok(line) => {
                 let message = format!(
@@ -287,10 +307,18 @@ impl State {
             Status::Starting | Status::Restarting => Some(0.0),
             Status::Ready(_) | Status::Failed(_) | Status::Stopped => None,
         };
+        // What the process has taken over but not admitted stands before all others.
+        let mut handed: Vec<&InFlight> =
+            self.in_flight.values().filter(|flight| flight.waiting.is_some()).collect();
+        handed.sort_by_key(|flight| flight.waiting.as_ref().map(|job| job.id));
+        for (at, flight) in handed.iter().enumerate() {
+            flight.log.set_phase(Phase::Queued { position: at + 1 });
+        }
+        let before = handed.len();
         for (at, job) in self.queue.in_order().into_iter().enumerate() {
             job.log.set_phase(match fraction {
                 Some(fraction) => Phase::Loading { fraction },
-                None => Phase::Queued { position: at + 1 },
+                None => Phase::Queued { position: before + at + 1 },
             });
         }
     }

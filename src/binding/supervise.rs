@@ -113,6 +113,8 @@ fn fail(shared: &Shared, failure: &Failure) {
 
 fn fail_with(shared: &Shared, status: Status, failure: &Failure) {
     let mut state = shared.lock();
+    // Under one lock, so that whoever submits next sees that it is to ask for another try.
+    state.status = status.clone();
     state.outgoing.clear();
     state.fail_all(failure);
     drop(state);

@@ -247,6 +247,7 @@ async fn drain(app: &App, io: &SocketIo) {
     while app.busy() > 0 && Instant::now() < deadline {
         sleep(DRAIN_STEP).await;
     }
+    app.end_generations();
     sleep(LAST_WORDS).await;
     // A client that does not answer is not waited for.
     drop(timeout(GOODBYE, io.close()).await);

@@ -27,7 +27,7 @@ pub(super) struct Key {
 pub(super) enum Access {
     /// Clients may, through the server.
     Client,
-    /// Files, variables and flags only: addresses, keys, limits, paths.
+    /// Files, variables and flags only: addresses, keys, limits, paths, and what has events of its own.
     Operator,
 }
 
@@ -298,12 +298,12 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key!(
         "personalities",
-        Client,
+        Operator,
         "a list of `category/name`",
         take!(personalities, value::texts),
         |s| json!(s.personalities)
     ),
-    key!("active_personality_id" "default_personality_id", Client, "the index of a mounted personality, from 0",
+    key!("active_personality_id" "default_personality_id", Operator, "the index of a mounted personality, from 0",
         |s, v| { s.active_personality_id = usize::try_from(value::whole(v, -1..=1_000)?).unwrap_or(0); Some(()) },
         |s| json!(s.active_personality_id)),
     key!(

@@ -131,10 +131,8 @@ impl Models {
             return Err(ModelError::Ending(model.into()));
         };
         let path = self.folder(binding);
-        let missing = || ModelError::Missing {
-            model: model.into(),
-            folder: path.to_string_lossy().into_owned(),
-        };
+        let missing =
+            || ModelError::Missing { model: model.into(), folder: format!("models/{binding}") };
         let wrong = |error| match error {
             ReadError::Missing => missing(),
             ReadError::Link => ModelError::Link { model: model.into(), stem: stem.into() },

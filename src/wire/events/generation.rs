@@ -260,7 +260,7 @@ mod tests {
     fn wrong_values_are_named() {
         assert!(read(json!({})).unwrap_err().contains("missing field `prompt`"));
         assert!(read(json!({"prompt": 5})).unwrap_err().contains("`prompt`"));
-        assert!(read(json!("text")).unwrap_err().contains("expected struct GenerateText"));
+        assert!(read(json!("text")).unwrap_err().contains("expected an object"));
         assert!(
             read(json!({"prompt": "", "n_predicts": -7}))
                 .unwrap_err()

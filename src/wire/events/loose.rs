@@ -23,6 +23,11 @@ pub fn parse<T: DeserializeOwned>(payload: Value) -> Result<T, BadPayload> {
         return Err(BadPayload(format!("the payload is nested deeper than {MAX_DEPTH} levels")));
     }
     let payload = if payload.is_null() { Value::Object(serde_json::Map::new()) } else { payload };
+    // Only payloads without meaning read a null; all others have fields.
+    if !payload.is_object() && T::deserialize(Value::Null).is_err() {
+        let found: String = payload.to_string().chars().take(EXCERPT_CHARS).collect();
+        return Err(BadPayload(format!("found {found}; expected an object")));
+    }
     serde_path_to_error::deserialize(payload).map_err(|error| {
         let path = error.path().to_string();
         let reason = shorten(&error.into_inner().to_string());
@@ -60,10 +65,7 @@ fn shorten(text: &str) -> String {
 pub fn whole<'de, D: Deserializer<'de>>(input: D) -> Result<Option<i64>, D::Error> {
     let value = Option::<Value>::deserialize(input)?;
     let Some(value) = value else { return Ok(None) };
-    let found = || {
-        let text: String = value.to_string().chars().take(EXCERPT_CHARS).collect();
-        D::Error::custom(format!("found {text}; expected a whole number"))
-    };
+    let found = || D::Error::custom(format!("found {}; expected a whole number", excerpt(&value)));
     if let Some(number) = value.as_i64() {
         return Ok(Some(number));
     }
@@ -76,6 +78,14 @@ pub fn whole<'de, D: Deserializer<'de>>(input: D) -> Result<Option<i64>, D::Erro
     Ok(Some(number as i64))
 }
 
+/// What was found. Python's `NaN` and `Infinity` arrive as empty objects, see `net::python_numbers`.
+fn excerpt(value: &Value) -> String {
+    if value.as_object().is_some_and(serde_json::Map::is_empty) {
+        return "NaN, Infinity or {}".into();
+    }
+    value.to_string().chars().take(EXCERPT_CHARS).collect()
+}
+
 /// A number; null is absent.
 ///
 /// # Errors
@@ -83,10 +93,9 @@ pub fn whole<'de, D: Deserializer<'de>>(input: D) -> Result<Option<i64>, D::Erro
 pub fn number<'de, D: Deserializer<'de>>(input: D) -> Result<Option<f32>, D::Error> {
     let value = Option::<Value>::deserialize(input)?;
     let Some(value) = value else { return Ok(None) };
-    let number = value.as_f64().ok_or_else(|| {
-        let text: String = value.to_string().chars().take(EXCERPT_CHARS).collect();
-        D::Error::custom(format!("found {text}; expected a number"))
-    })?;
+    let number = value
+        .as_f64()
+        .ok_or_else(|| D::Error::custom(format!("found {}; expected a number", excerpt(&value))))?;
     #[expect(
         clippy::cast_possible_truncation,
         reason = "settings are used as f32; ranges are checked later"

@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::wire::net::python_numbers::Frames;
+
 /// Facts about a connection, shared by its stream and by whoever answers on it.
 #[derive(Debug)]
 pub struct Conn {
@@ -23,6 +25,7 @@ pub struct Conn {
     pub local: SocketAddr,
     written: AtomicU64,
     closing: AtomicBool,
+    websocket: AtomicBool,
     /// Told of each write that the peer took, and of the close.
     pub moved: Notify,
     reader: AtomicWaker,
@@ -37,6 +40,7 @@ impl Conn {
             local,
             written: AtomicU64::new(0),
             closing: AtomicBool::new(false),
+            websocket: AtomicBool::new(false),
             moved: Notify::new(),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
@@ -56,6 +60,11 @@ impl Conn {
         self.moved.notify_waiters();
     }
 
+    /// From now on the peer sends WebSocket frames.
+    pub fn becomes_websocket(&self) {
+        self.websocket.store(true, Ordering::Relaxed);
+    }
+
     fn check(&self) -> io::Result<()> {
         if self.closing.load(Ordering::Relaxed) {
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "closed by the server"));
@@ -69,13 +78,14 @@ impl Conn {
 pub struct Metered<G> {
     stream: TcpStream,
     conn: Arc<Conn>,
+    frames: Frames,
     _admission: G,
 }
 
 impl<G> Metered<G> {
     /// Wraps an accepted stream; the admission is given back with it, also when it became a WebSocket.
     pub fn new(stream: TcpStream, conn: Arc<Conn>, admission: G) -> Self {
-        Self { stream, conn, _admission: admission }
+        Self { stream, conn, frames: Frames::default(), _admission: admission }
     }
 
     fn wrote(&self, result: &io::Result<usize>) {
@@ -95,7 +105,12 @@ impl<G: Unpin> AsyncRead for Metered<G> {
     ) -> Poll<io::Result<()>> {
         self.conn.reader.register(cx.waker());
         self.conn.check()?;
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if self.conn.websocket.load(Ordering::Relaxed) {
+            self.frames.apply(&mut buffer.filled_mut()[before..]);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -13,11 +13,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::wire::net::conn::Conn;
 
-/// Most packets on their way to one session.
+/// Most packets on their way to one WebSocket session.
 pub const MOST_PACKETS: usize = 128;
-/// Most packets on their way to one session that polls: python-engineio refuses an answer of more than 16
-/// and closes the connection. Pings and acknowledgements travel in the same answer.
-pub const MOST_POLLED: usize = 10;
+/// Most packets that wait for a poll. python-engineio refuses an answer of more than 16; one may hold what
+/// waited, what is added while it is put together, and a ping.
+pub const MOST_POLLED: usize = 6;
 /// Most bytes on their way to one session; one packet may go over it.
 pub const MOST_BYTES: u64 = 256 * 1024;
 /// A peer that takes nothing for this long while something is on its way is dropped.
@@ -185,38 +185,38 @@ pub struct Flows {
 #[derive(Debug, Default)]
 struct Known {
     flow: Weak<Flow>,
-    /// The WebSocket that asked to take the session over, perhaps before its flow was there.
-    conn: Option<Weak<Conn>>,
+    /// The WebSocket that carries the session, if one does. It outlives the flow: a client may leave the
+    /// namespace and come back.
+    conn: Weak<Conn>,
+}
+
+impl Known {
+    fn is_gone(&self) -> bool {
+        self.flow.strong_count() == 0 && self.conn.strong_count() == 0
+    }
 }
 
 impl Flows {
     /// Makes the flow of a session.
     pub fn open(&self, sid: &str, direct: Option<Arc<Conn>>) -> Arc<Flow> {
         let mut sessions = self.lock();
-        let upgraded = sessions.get(sid).and_then(|known| known.conn.as_ref()?.upgrade());
-        let flow = Arc::new(Flow::new(direct.or(upgraded)));
-        sessions.insert(sid.to_owned(), Known { flow: Arc::downgrade(&flow), conn: None });
+        sessions.retain(|_, known| !known.is_gone());
+        let known = sessions.entry(sid.to_owned()).or_default();
+        let conn = direct.or_else(|| known.conn.upgrade());
+        known.conn = conn.as_ref().map_or_else(Weak::new, Arc::downgrade);
+        let flow = Arc::new(Flow::new(conn));
+        known.flow = Arc::downgrade(&flow);
         flow
-    }
-
-    /// Forgets a session, and with it those whose flow and connection are gone.
-    pub fn close(&self, sid: &str) {
-        let mut sessions = self.lock();
-        sessions.remove(sid);
-        sessions.retain(|_, known| {
-            let conn_lives = known.conn.as_ref().is_some_and(|conn| conn.strong_count() > 0);
-            known.flow.strong_count() > 0 || conn_lives
-        });
     }
 
     /// A WebSocket asks to take a session over.
     pub fn upgrade(&self, sid: &str, conn: &Arc<Conn>) {
         let mut sessions = self.lock();
-        if let Some(flow) = sessions.get(sid).and_then(|known| known.flow.upgrade()) {
+        sessions.retain(|_, known| !known.is_gone());
+        let known = sessions.entry(sid.to_owned()).or_default();
+        known.conn = Arc::downgrade(conn);
+        if let Some(flow) = known.flow.upgrade() {
             flow.upgrade(Arc::clone(conn));
-        } else {
-            let conn = Some(Arc::downgrade(conn));
-            sessions.insert(sid.to_owned(), Known { flow: Weak::new(), conn });
         }
     }
 

@@ -7,8 +7,9 @@
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -25,11 +26,14 @@ use crate::wire::error::{HttpError, panicked};
 use crate::wire::net::conn::Conn;
 use crate::wire::net::flow::Flows;
 use crate::wire::net::keys::{Keys, Verdict, key_of};
+use crate::wire::net::python_numbers::Patch;
 
 /// Largest body of a REST request, in bytes.
 pub const MAX_BODY_BYTES: u64 = 2 << 20;
 /// Largest message on Socket.IO, on either transport, in bytes.
 pub const MAX_MESSAGE_BYTES: u64 = 1_000_000;
+/// A body of Socket.IO must be there within this time.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What browsers say about where a request comes from.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Longest path and query, in bytes.
@@ -59,14 +63,72 @@ pub async fn guard(State(rules): State<Arc<Rules>>, request: Request, next: Next
     } else if let Err(refusal) = rules.check(&request) {
         refusal.into_response()
     } else {
-        rules.note_socket(&request);
-        let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-        answer.unwrap_or_else(|_| panicked().into_response())
+        let conn = request.extensions().get::<Arc<Conn>>().cloned();
+        let socket = Handshake::of(&request);
+        let answer = AssertUnwindSafe(answer(request, next)).catch_unwind().await;
+        let answer = answer.unwrap_or_else(|_| panicked().into_response());
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            conn.inspect(|conn| conn.becomes_websocket());
+            rules.note_upgrade(socket);
+        }
+        answer
     };
     if let Some(origin) = friend {
         allow(answer.headers_mut(), origin);
     }
     answer
+}
+
+/// Runs the layers within. Bodies of Socket.IO are read here, with their limits; REST bodies by their handlers.
+async fn answer(request: Request, next: Next) -> Response {
+    if request.method() != Method::POST || !is_socket(request.uri()) {
+        return next.run(request).await;
+    }
+    match read_packets(request).await {
+        Ok(request) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn read_packets(request: Request) -> Result<Request, HttpError> {
+    let (parts, body) = request.into_parts();
+    let most = usize::try_from(MAX_MESSAGE_BYTES).unwrap_or(usize::MAX);
+    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, most)).await;
+    let late = |_| refuse(StatusCode::REQUEST_TIMEOUT, "the body did not come to its end");
+    let bytes = read.map_err(late)?.map_err(|_| too_large(MAX_MESSAGE_BYTES))?;
+    let mut bytes = Vec::from(bytes);
+    Patch::default().apply(&mut bytes);
+    Ok(Request::from_parts(parts, Body::from(bytes)))
+}
+
+fn too_large(limit: u64) -> HttpError {
+    let message = format!("the body is larger than {limit} bytes");
+    HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+}
+
+/// What a request to the Socket.IO layer asks for.
+struct Handshake {
+    sid: String,
+    conn: Arc<Conn>,
+}
+
+impl Handshake {
+    /// A WebSocket that asks to take a session over.
+    fn of(request: &Request<Body>) -> Option<Self> {
+        let (sid, transport) = session_of(request)?;
+        let conn = request.extensions().get::<Arc<Conn>>()?;
+        (transport == "websocket").then(|| Self { sid: sid.to_owned(), conn: Arc::clone(conn) })
+    }
+}
+
+/// Session and transport of a GET to the Socket.IO layer.
+fn session_of(request: &Request<Body>) -> Option<(&str, &str)> {
+    if !is_socket(request.uri()) || request.method() != Method::GET {
+        return None;
+    }
+    let query = request.uri().query()?;
+    let field = |name: &str| query.split('&').find_map(|part| part.strip_prefix(name));
+    Some((field("sid=")?, field("transport=")?))
 }
 
 /// Lets pages of an allowed origin read the answer. Cookies are never asked for.
@@ -91,8 +153,8 @@ impl Rules {
             return Err(refuse(StatusCode::URI_TOO_LONG, "the address is longer than 8192 bytes"));
         }
         let headers = request.headers();
-        let host = self.check_host(request.uri(), headers, conn.local)?;
-        self.check_origin(headers, &host)?;
+        self.check_host(request.uri(), headers, conn.local)?;
+        self.check_origin(headers, conn.local)?;
         check_fetch_site(request)?;
         let socket = is_socket(request.uri());
         check_body(request, socket)?;
@@ -100,16 +162,35 @@ impl Rules {
         if !socket {
             self.check_key(headers, &conn)?;
         }
+        if let Some((sid, "polling")) = session_of(request) {
+            self.flows.polled(sid);
+        }
         Ok(())
     }
 
-    /// The host of a request, as `name:port`.
+    /// A WebSocket was let in: from now on the session of that name is read there.
+    fn note_upgrade(&self, socket: Option<Handshake>) {
+        if let Some(Handshake { sid, conn }) = socket {
+            self.flows.upgrade(&sid, &conn);
+        }
+    }
+
+    /// Whether a name and port are this server's.
+    fn is_ours(&self, host: &Authority, local: SocketAddr) -> bool {
+        let name = host.host().to_ascii_lowercase();
+        let allowed = |allowed: &String| {
+            allowed.eq_ignore_ascii_case(&name) || allowed.eq_ignore_ascii_case(host.as_str())
+        };
+        let own_port = host.port_u16().unwrap_or(80) == local.port();
+        self.allowed_hosts.iter().any(allowed) || (own_port && is_own(&name, local))
+    }
+
     fn check_host(
         &self,
         uri: &Uri,
         headers: &HeaderMap,
         local: SocketAddr,
-    ) -> Result<String, HttpError> {
+    ) -> Result<(), HttpError> {
         let bad = |message: &str| refuse(StatusCode::BAD_REQUEST, message);
         let host = single(headers, &HOST)?.ok_or_else(|| bad("the Host header is missing"))?;
         let host: Authority = host.parse().map_err(|_| bad("the Host header is malformed"))?;
@@ -120,17 +201,11 @@ impl Rules {
         {
             return Err(bad("the address names another host than the Host header"));
         }
-        let name = host.host().to_ascii_lowercase();
-        let whole = host.as_str().to_ascii_lowercase();
-        let named = |allowed: &String| {
-            allowed.eq_ignore_ascii_case(&name) || allowed.eq_ignore_ascii_case(&whole)
-        };
-        let own_port = host.port_u16().unwrap_or(80) == local.port();
-        if self.allowed_hosts.iter().any(named) || (own_port && is_own(&name, local)) {
-            return Ok(whole);
+        if self.is_ours(&host, local) {
+            return Ok(());
         }
         let message =
-            format!("this server is not `{whole}`; add the name to `allowed_hosts` if it is");
+            format!("this server is not `{host}`; add the name to `allowed_hosts` if it is");
         Err(HttpError::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", message))
     }
 
@@ -141,12 +216,13 @@ impl Rules {
         self.allowed_origins.iter().any(|allowed| allowed == text).then(|| origin.clone())
     }
 
-    fn check_origin(&self, headers: &HeaderMap, host: &str) -> Result<(), HttpError> {
+    fn check_origin(&self, headers: &HeaderMap, local: SocketAddr) -> Result<(), HttpError> {
         let Some(origin) = single(headers, &ORIGIN)? else { return Ok(()) };
         let own = origin
             .strip_prefix("http://")
             .or_else(|| origin.strip_prefix("https://"))
-            .is_some_and(|rest| rest.eq_ignore_ascii_case(host));
+            .and_then(|rest| rest.parse::<Authority>().ok())
+            .is_some_and(|origin| !origin.as_str().contains('@') && self.is_ours(&origin, local));
         if own || self.allowed_origins.iter().any(|allowed| allowed == origin) {
             return Ok(());
         }
@@ -169,25 +245,6 @@ impl Rules {
                 "too_many_requests",
                 "too many wrong keys came from this address; wait a minute",
             )),
-        }
-    }
-
-    /// Tells the flow of a session that a poll has come, or that a WebSocket takes it over.
-    fn note_socket(&self, request: &Request<Body>) {
-        if !is_socket(request.uri()) || request.method() != Method::GET {
-            return;
-        }
-        let query = request.uri().query().unwrap_or_default();
-        let field = |name: &str| query.split('&').find_map(|part| part.strip_prefix(name));
-        let (Some(sid), Some(transport)) = (field("sid="), field("transport=")) else { return };
-        match transport {
-            "polling" => self.flows.polled(sid),
-            "websocket" => {
-                if let Some(conn) = request.extensions().get::<Arc<Conn>>() {
-                    self.flows.upgrade(sid, conn);
-                }
-            }
-            _ => {}
         }
     }
 }
@@ -245,8 +302,7 @@ fn check_body(request: &Request<Body>, socket: bool) -> Result<(), HttpError> {
     let limit = if socket { MAX_MESSAGE_BYTES } else { MAX_BODY_BYTES };
     let length = single(headers, &CONTENT_LENGTH)?.and_then(|length| length.parse::<u64>().ok());
     if length.is_some_and(|length| length > limit) {
-        let message = format!("the body is larger than {limit} bytes");
-        return Err(HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
+        return Err(too_large(limit));
     }
     if !socket && request.method() == Method::POST {
         check_type(headers)?;

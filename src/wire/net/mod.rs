@@ -7,3 +7,4 @@ pub mod flow;
 pub mod guard;
 pub mod keys;
 pub mod listen;
+pub mod python_numbers;

@@ -15,6 +15,17 @@ pub struct Args {
     pub payload: Result<Json, String>,
     /// Size of the packet, in bytes.
     pub size: usize,
+    /// Whether the client asked for an acknowledgement.
+    pub acknowledge: Acknowledge,
+}
+
+/// Whether a client asked for an acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledge {
+    /// It did.
+    Asked,
+    /// It did not.
+    NotAsked,
 }
 
 impl<A: Adapter> FromMessageParts<A> for Args {
@@ -23,14 +34,17 @@ impl<A: Adapter> FromMessageParts<A> for Args {
     fn from_message_parts(
         _: &Arc<Socket<A>>,
         value: &mut Value,
-        _: &Option<i64>,
+        ack_id: &Option<i64>,
     ) -> Result<Self, Infallible> {
-        Ok(match value {
-            Value::Str(text, _) => Self { payload: first_argument(text), size: text.len() },
-            Value::Bytes(bytes) => {
-                Self { payload: Err("the packet is binary".into()), size: bytes.len() }
-            }
-        })
+        let acknowledge = match ack_id {
+            Some(_) => Acknowledge::Asked,
+            None => Acknowledge::NotAsked,
+        };
+        let (payload, size) = match value {
+            Value::Str(text, _) => (first_argument(text), text.len()),
+            Value::Bytes(bytes) => (Err("the packet is binary".into()), bytes.len()),
+        };
+        Ok(Self { payload, size, acknowledge })
     }
 }
 

@@ -14,8 +14,14 @@ use crate::wire::events::tokens::{Detokenized, Embedded, Tokenized, Unoffered};
 use crate::wire::events::{ClientEvent, ClientEventKind, ServerEvent};
 use crate::wire::socket::stream;
 
-/// Answers every event but those of generations, which the session keeps itself.
-pub async fn handle(app: &App, session: &mut Session, event: ClientEvent) -> ServerEvent {
+/// Answers every event but those of generations, which the session keeps itself. `cancelled` ends the wait for a
+/// model.
+pub async fn handle(
+    app: &App,
+    session: &mut Session,
+    event: ClientEvent,
+    cancelled: impl Future<Output = ()>,
+) -> ServerEvent {
     match event {
         ClientEvent::ListBindings(_) => list_bindings(app).await,
         ClientEvent::ListPersonalities(_) => match app.list_personalities().await {
@@ -34,7 +40,10 @@ pub async fn handle(app: &App, session: &mut Session, event: ClientEvent) -> Ser
         ClientEvent::SelectBinding(choice) => {
             select_binding(app, session, choice.binding_name).await
         }
-        ClientEvent::SelectModel(choice) => select_model(app, session, choice.model_name).await,
+        ClientEvent::SelectModel(choice) => {
+            let selected = app.select_model(session, &choice.model_name, cancelled).await;
+            model_selected(choice.model_name, selected)
+        }
         ClientEvent::AddPersonality(choice) => {
             match app.add_personality(session, &choice.path).await {
                 Ok((id, name)) => {
@@ -75,8 +84,8 @@ async fn select_binding(app: &App, session: &mut Session, binding_name: String) 
     }
 }
 
-async fn select_model(app: &App, session: &mut Session, model_name: String) -> ServerEvent {
-    match app.select_model(session, &model_name).await {
+fn model_selected(model_name: String, selected: Result<(), Failure>) -> ServerEvent {
+    match selected {
         Ok(()) => {
             ServerEvent::ModelSelected(ModelSelected { success: true, model_name, error: None })
         }

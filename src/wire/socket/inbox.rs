@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 use socketioxide::extract::AckSender;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use crate::wire::events::ClientEventKind;
-use crate::wire::socket::args::Args;
+use crate::wire::socket::args::{Acknowledge, Args};
 
 /// Most events that wait; a session that sends more is dropped.
 pub const MAX_EVENTS: usize = 1_024;
-/// Most bytes of events that wait.
+/// Most bytes of events that wait, wherever they wait.
 pub const MAX_BYTES: usize = 4 << 20;
 
 /// An event that arrived.
@@ -23,49 +24,76 @@ pub struct Arrival {
     pub payload: Result<Value, String>,
     /// To be answered when the event was handled, if the client asked for that.
     pub ack: Option<AckSender>,
-    size: usize,
+    /// Its share of the session's bytes; to be kept as long as its text is.
+    pub weight: Weight,
+}
+
+/// A share of [`MAX_BYTES`], given back when dropped.
+#[derive(Debug)]
+pub struct Weight {
+    bytes: usize,
+    all: Arc<AtomicUsize>,
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Why an event was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Too much is waiting.
+    Full,
+    /// The session has ended.
+    Closed,
 }
 
 /// Where events are put. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Inbox {
-    queue: mpsc::Sender<Arrival>,
+    queue: mpsc::Sender<Box<Arrival>>,
     bytes: Arc<AtomicUsize>,
     closed: Arc<watch::Sender<bool>>,
 }
 
 /// Where events are taken out.
-#[derive(Debug)]
 pub struct Arrivals {
-    queue: mpsc::Receiver<Arrival>,
-    bytes: Arc<AtomicUsize>,
+    queue: mpsc::Receiver<Box<Arrival>>,
     closed: watch::Receiver<bool>,
 }
 
 /// A new inbox.
 pub fn open() -> (Inbox, Arrivals) {
-    // When it is full, `offer` refuses and the session is dropped.
+    // When it is full, `offer` refuses and the session is dropped. Boxes, for idle sessions are many.
     let (sender, receiver) = mpsc::channel(MAX_EVENTS);
-    let bytes = Arc::new(AtomicUsize::new(0));
     let (close, closed) = watch::channel(false);
-    let inbox = Inbox { queue: sender, bytes: Arc::clone(&bytes), closed: Arc::new(close) };
-    (inbox, Arrivals { queue: receiver, bytes, closed })
+    let inbox = Inbox { queue: sender, bytes: Arc::default(), closed: Arc::new(close) };
+    (inbox, Arrivals { queue: receiver, closed })
 }
 
 impl Inbox {
-    /// Takes an event; unknown ones are left out, as LoLLMs does. False when the inbox is full.
-    pub fn offer(&self, name: &str, args: Args, ack: AckSender) -> bool {
+    /// Takes an event; unknown ones are left out, as LoLLMs does.
+    ///
+    /// # Errors
+    /// [`Refusal`] says why not.
+    pub fn offer(&self, name: &str, args: Args, ack: AckSender) -> Result<(), Refusal> {
         let Some(kind) = ClientEventKind::find(name) else {
             tracing::debug!(event = %name.escape_debug(), "An unknown event was ignored");
-            return true;
+            return Ok(());
         };
-        let size = args.size;
-        if self.bytes.fetch_add(size, Ordering::Relaxed) + size > MAX_BYTES {
-            self.bytes.fetch_sub(size, Ordering::Relaxed);
-            return false;
+        let bytes = args.size;
+        let weight = Weight { bytes, all: Arc::clone(&self.bytes) };
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_BYTES {
+            return Err(Refusal::Full);
         }
-        let arrival = Arrival { kind, payload: args.payload, ack: Some(ack), size };
-        self.queue.try_send(arrival).is_ok()
+        let ack = Some(ack).filter(|_| args.acknowledge == Acknowledge::Asked);
+        let arrival = Arrival { kind, payload: args.payload, ack, weight };
+        self.queue.try_send(Box::new(arrival)).map_err(|error| match error {
+            TrySendError::Full(_) => Refusal::Full,
+            TrySendError::Closed(_) => Refusal::Closed,
+        })
     }
 
     /// The client is gone: what waits is not handled any more.
@@ -76,16 +104,17 @@ impl Inbox {
 
 impl Arrivals {
     /// The next event; `None` when the client is gone.
-    pub async fn next(&mut self) -> Option<Arrival> {
+    pub async fn next(&mut self) -> Option<Box<Arrival>> {
         tokio::select! {
             biased;
             () = closed(&mut self.closed) => None,
-            arrival = self.queue.recv() => {
-                let arrival = arrival?;
-                self.bytes.fetch_sub(arrival.size, Ordering::Relaxed);
-                Some(arrival)
-            }
+            arrival = self.queue.recv() => arrival,
         }
+    }
+
+    /// Whether the client is gone.
+    pub fn is_gone(&self) -> bool {
+        *self.closed.borrow()
     }
 
     /// Waits until the client is gone.

@@ -11,6 +11,7 @@ use socketioxide::extract::{AckSender, Event, SocketRef, TryData};
 use socketioxide::layer::SocketIoLayer;
 use socketioxide::socket::DisconnectReason;
 use socketioxide::{ParserConfig, SocketIo, SocketIoBuilder};
+use tokio::sync::Notify;
 
 use crate::app::App;
 use crate::wire::net::conn::Conn;
@@ -27,7 +28,7 @@ pub mod session;
 pub mod stream;
 
 use args::Args;
-use inbox::Inbox;
+use inbox::{Inbox, Refusal};
 use outbound::Outbound;
 
 /// Packets that the Socket.IO layer holds for one session; sessions stay far below it.
@@ -84,8 +85,18 @@ fn serve(io: &SocketIo, parts: SocketParts) {
         let parts = parts.clone();
         async move { enter(&socket, auth.0.ok().as_ref(), parts) }
     };
-    io.ns("/", (async |_: SocketRef| {}).with(connect));
+    let connected = |socket: SocketRef| {
+        if let Some(Connected(told)) = socket.extensions.get::<Connected>() {
+            told.notify_one();
+        }
+        async {}
+    };
+    io.ns("/", connected.with(connect));
 }
+
+/// Told when the Socket.IO layer takes events for a client.
+#[derive(Clone, Debug, Default)]
+struct Connected(Arc<Notify>);
 
 /// Why a client may not connect; its text goes into the `CONNECT_ERROR` packet.
 #[derive(Debug, thiserror::Error)]
@@ -116,17 +127,21 @@ fn enter(
     let flow = parts.flows.open(&sid, direct);
     let (inbox, arrivals) = inbox::open();
     attach(socket, &inbox);
-    let flows = Arc::clone(&parts.flows);
-    socket.on_disconnect({
-        let inbox = inbox.clone();
-        move |_: SocketRef, reason: DisconnectReason| {
-            tracing::debug!(session.id = %sid, ?reason, "A session ended");
-            flows.close(&sid);
-            inbox.close();
-            async {}
+    socket.on_disconnect(move |_: SocketRef, reason: DisconnectReason| {
+        tracing::debug!(session.id = %sid, ?reason, "A session ended");
+        inbox.close();
+        async {}
+    });
+    let connected = Connected::default();
+    socket.extensions.insert(connected.clone());
+    let out = Outbound::new(socket.clone(), flow);
+    tokio::spawn(async move {
+        // Nothing can be sent before the client is connected, which is after this.
+        tokio::select! {
+            () = connected.0.notified() => session::run(parts.app, out, arrivals).await,
+            () = arrivals.gone() => {}
         }
     });
-    tokio::spawn(session::run(parts.app, Outbound::new(socket.clone(), flow), arrivals));
     Ok(())
 }
 
@@ -139,7 +154,7 @@ fn begun_as_websocket(query: Option<&str>) -> bool {
 fn attach(socket: &SocketRef, inbox: &Inbox) {
     let inbox = inbox.clone();
     socket.on_fallback(move |socket: SocketRef, Event(name): Event, args: Args, ack: AckSender| {
-        if !inbox.offer(&name, args, ack) {
+        if let Err(Refusal::Full) = inbox.offer(&name, args, ack) {
             tracing::warn!(session.id = %socket.id, "A session sent more events than it may");
             inbox.close();
             // Its queue may be full; then its next ping ends it.

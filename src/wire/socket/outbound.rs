@@ -14,6 +14,8 @@ use crate::wire::net::flow::Flow;
 const RETRY: Duration = Duration::from_millis(5);
 /// Bytes of a packet besides its name and payload: `42["",]`.
 const FRAME_BYTES: usize = 7;
+/// Bytes of an acknowledgement with a short id, `437[]`.
+const ACK_BYTES: usize = 5;
 
 /// The way to one client.
 #[derive(Debug)]
@@ -68,11 +70,13 @@ impl Outbound {
         }
     }
 
-    /// Answers the acknowledgement that a client asked for: empty, as LoLLMs does.
+    /// Answers the acknowledgement that a client asked for: empty, as LoLLMs does. Call [`Outbound::room`]
+    /// before.
     pub fn acknowledge(&self, ack: AckSender) {
         const EMPTY: [u8; 0] = [];
-        if let Err(error) = ack.send(&EMPTY) {
-            tracing::debug!(%error, "An acknowledgement was not sent");
+        match ack.send(&EMPTY) {
+            Ok(()) => self.flow.emitted(ACK_BYTES),
+            Err(error) => tracing::debug!(%error, "An acknowledgement was not sent"),
         }
     }
 

@@ -19,16 +19,15 @@ use crate::domain::error::{ErrorCode, Failure};
 use crate::wire::events::generation::GenerateText;
 use crate::wire::events::{ClientEvent, ClientEventKind, ServerEvent};
 use crate::wire::socket::handle::{handle, refuse};
-use crate::wire::socket::inbox::{Arrival, Arrivals};
+use crate::wire::socket::inbox::{self, Arrival, Arrivals, Weight};
 use crate::wire::socket::outbound::{Gone, Outbound};
 use crate::wire::socket::stream::{self, Next, Stream};
 
-/// Events taken from the inbox that wait for an earlier one; more wait in the inbox.
-const MAX_PENDING: usize = 64;
+/// Events taken from the inbox that wait for an earlier one; more wait in the inbox. As many as the inbox
+/// holds, so that a cancel among them is seen at once.
+const MAX_PENDING: usize = inbox::MAX_EVENTS;
 /// Events to be sent; while there are more, no new one is handled.
 const MAX_REPLIES: usize = 64;
-/// Generations of one session that wait for an earlier one of it.
-const MAX_WAITING: usize = 16;
 
 /// An event that is being handled. It owns the session meanwhile.
 type Operation = Pin<Box<dyn Future<Output = (Session, ServerEvent, Option<AckSender>)> + Send>>;
@@ -47,8 +46,9 @@ struct Actor {
     operation: Option<Operation>,
     /// Ends the running operation early, if it can be.
     abort: Option<oneshot::Sender<()>>,
-    pending: VecDeque<Arrival>,
-    waiting: VecDeque<Accepted>,
+    pending: VecDeque<Box<Arrival>>,
+    /// Generations that wait for an earlier one, with the weight of their prompts.
+    waiting: VecDeque<(Accepted, Weight)>,
     stream: Option<Stream>,
     /// Generations that have ended and are not yet in the history.
     ended: Vec<Generation>,
@@ -73,12 +73,16 @@ pub async fn run(app: App, out: Outbound, mut arrivals: Arrivals) {
     while actor.turn(&mut arrivals).await.is_ok() {
         actor.advance();
     }
+    if !arrivals.is_gone() {
+        // It was ended from here; a session without its task would answer nothing.
+        actor.out.drop_client();
+    }
 }
 
 impl Actor {
     /// Waits for one thing to happen and takes it.
     async fn turn(&mut self, arrivals: &mut Arrivals) -> Result<(), Gone> {
-        let takes = self.pending.len() < MAX_PENDING && self.replies.len() < MAX_REPLIES;
+        let takes = self.pending.len() < MAX_PENDING && self.replies.len() < MAX_PENDING;
         let tells = !self.replies.is_empty() || self.stream.as_ref().is_some_and(Stream::is_dirty);
         tokio::select! {
             biased;
@@ -119,7 +123,7 @@ impl Actor {
         }
     }
 
-    fn arrived(&mut self, arrival: Arrival) {
+    fn arrived(&mut self, arrival: Box<Arrival>) {
         let cancels = [ClientEventKind::CancelGeneration, ClientEventKind::CancelTextGeneration];
         if cancels.contains(&arrival.kind) {
             self.cancel();
@@ -164,11 +168,11 @@ impl Actor {
         }
         while self.operation.is_none() && self.replies.len() < MAX_REPLIES {
             let Some(arrival) = self.pending.pop_front() else { break };
-            self.start(arrival);
+            self.start(*arrival);
         }
         while self.stream.is_none() {
             let Some(session) = &self.session else { break };
-            let Some(accepted) = self.waiting.pop_front() else { break };
+            let Some((accepted, _)) = self.waiting.pop_front() else { break };
             match self.app.begin(session, accepted) {
                 Ok(generation) => self.stream = Some(Stream::new(generation)),
                 Err(failure) => self.refuse_generation(failure),
@@ -177,14 +181,14 @@ impl Actor {
     }
 
     fn start(&mut self, arrival: Arrival) {
-        let Arrival { kind, payload, ack, .. } = arrival;
+        let Arrival { kind, payload, ack, weight } = arrival;
         let name =
             payload.as_ref().map_or_else(|_| String::new(), |payload| selected(kind, payload));
         let event =
             payload.and_then(|payload| kind.parse(payload).map_err(|error| error.to_string()));
         let reply = match event {
             Ok(ClientEvent::GenerateText(text)) => {
-                self.accept(text);
+                self.accept(text, weight);
                 self.replies.extend(ack.map(Reply::Ack));
                 return;
             }
@@ -199,16 +203,16 @@ impl Actor {
         self.replies.extend(ack.map(Reply::Ack));
     }
 
-    fn accept(&mut self, text: GenerateText) {
-        if self.waiting.len() >= MAX_WAITING {
-            let message =
-                format!("{MAX_WAITING} generations of this connection are waiting already");
+    fn accept(&mut self, text: GenerateText, weight: Weight) {
+        let most = self.app.most_waiting();
+        if self.waiting.len() >= most {
+            let message = format!("{most} generations of this connection are waiting already");
             return self.refuse_generation(Failure::new(ErrorCode::Busy, message));
         }
         let Some(session) = &self.session else { return self.refuse_generation(internal()) };
         let accepted = text.into_request().and_then(|request| self.app.accept(session, request));
         match accepted {
-            Ok(accepted) => self.waiting.push_back(accepted),
+            Ok(accepted) => self.waiting.push_back((accepted, weight)),
             Err(failure) => self.refuse_generation(failure),
         }
     }
@@ -226,46 +230,13 @@ impl Actor {
         let app = self.app.clone();
         let (abort, aborted) = oneshot::channel();
         self.abort = Some(abort);
-        let refusal = Refusal::of(&event);
+        let kind = event.kind();
         self.operation = Some(Box::pin(async move {
-            let handled = AssertUnwindSafe(handle(&app, &mut session, event)).catch_unwind();
-            let reply = tokio::select! {
-                handled = handled => handled.unwrap_or_else(|_| refusal.because(internal())),
-                () = heard(aborted), if refusal.can_be_cancelled() => refusal.because(Failure::new(
-                    ErrorCode::Conflict,
-                    "the selection was cancelled",
-                )),
-            };
+            let handled = handle(&app, &mut session, event, heard(aborted));
+            let handled = AssertUnwindSafe(handled).catch_unwind().await;
+            let reply = handled.unwrap_or_else(|_| refuse(kind, internal(), ""));
             (session, reply, ack)
         }));
-    }
-}
-
-/// What to answer when an operation does not come to its own answer.
-struct Refusal {
-    kind: ClientEventKind,
-    name: String,
-}
-
-impl Refusal {
-    fn of(event: &ClientEvent) -> Self {
-        let kind = event.kind();
-        let name = if let ClientEvent::SelectModel(choice) = event {
-            choice.model_name.clone()
-        } else if let ClientEvent::SelectBinding(choice) = event {
-            choice.binding_name.clone()
-        } else {
-            String::new()
-        };
-        Self { kind, name }
-    }
-
-    fn can_be_cancelled(&self) -> bool {
-        self.kind == ClientEventKind::SelectModel
-    }
-
-    fn because(&self, failure: Failure) -> ServerEvent {
-        refuse(self.kind, failure, &self.name)
     }
 }
 
@@ -286,7 +257,7 @@ fn selected(kind: ClientEventKind, payload: &Value) -> String {
 }
 
 /// The next event, or `None` when the client is gone. A session that is full only waits for the latter.
-async fn arrival(arrivals: &mut Arrivals, takes: bool) -> Option<Arrival> {
+async fn arrival(arrivals: &mut Arrivals, takes: bool) -> Option<Box<Arrival>> {
     if takes {
         return arrivals.next().await;
     }

@@ -163,6 +163,34 @@ class Leaving(unittest.TestCase):
             wait_until(lambda: server.descriptors() <= before + 2, "descriptors are back")
 
 
+class Together(unittest.TestCase):
+    """Events that arrive in one packet, or before anybody could read an answer."""
+
+    def test_a_cancel_right_behind_its_generation_leaves_nothing_running(self):
+        with Server("chain") as server, Client(server) as client:
+            for _ in range(30):
+                start = client.begin("L", n_predicts=-1)
+                client.request("cancel_generation", reply="generation_canceled")
+                self.assertEqual(client.ends(start), ["generation_canceled"])
+            # Behind thirty generations of the whole context it would wait far longer.
+            self.assertTrue(client.generate("A", timeout=10).text)
+
+    def test_a_cancelled_selection_changes_nothing(self):
+        with Server("chain", scripted=True) as server, Client(server) as client:
+            for _ in range(10):
+                client.emit("select_model", {"model_name": "absent.gguf"})
+                client.emit("cancel_generation", {})
+                heard = dict(client.wait("select_model", "generation_canceled") for _ in range(2))
+                self.assertFalse(heard["select_model"]["success"])
+                self.assertTrue(client.generate("A").text)
+
+    def test_every_fresh_session_answers_its_first_event(self):
+        with Server("chain") as server:
+            for _ in range(100):
+                with Client(server) as client:
+                    client.request("list_active_personalities", reply="active_personalities_list")
+
+
 class Full(unittest.TestCase):
     def test_a_full_queue_answers_both_names_and_later_takes_more(self):
         config = "binding_name: scripted\nmodel_name: one-slot\nqueue_length: 2\nqueue_per_client: 1\n"

@@ -19,6 +19,17 @@ def flood_text(n):
     return "".join("%07d" % number + "é" * 496 + "." for number in range(n))
 
 
+class Polls(unittest.TestCase):
+    def test_a_client_that_polls_takes_many_generations_and_lives_on(self):
+        # python-engineio leaves when one answer holds more than 16 packets.
+        with Server("chain") as server, Client(server, "polling") as client:
+            for _ in range(15):
+                client.emit("generate_text", {"prompt": "L", "personality": -1, "n_predicts": 200})
+            for _ in range(15):
+                self.assertEqual(client.wait("text_generated", "generation_error")[0], "text_generated")
+            self.assertTrue(client.connected)
+
+
 class Raw:
     """A Socket.IO client that reads only when it is told to."""
 
