@@ -63,8 +63,7 @@ impl Line {
         let config = format!("slots: {SLOTS}\nctx_size: {CTX_SIZE}\nn_threads: {}\n", work.threads);
         let server = Server::start(&Start { model: Some(file), config: &config, files: &[] })?;
         // The first token comes when the model is loaded.
-        let (mut clients, _) =
-            generate_all(connect_many(server.port, work.streams).await?, 1).await?;
+        generate_all(connect_many(server.port, work.streams).await?, 1).await?;
         let worker = server.worker()?;
         for run in 1..=RUNS {
             let (bare_speed, bare_cpu) = tokio::task::block_in_place(|| alone(bare, work))?;
