@@ -12,6 +12,8 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
+import server  # noqa: E402 - it stands beside this file
+
 
 class Result(unittest.TextTestResult):
     """Adds how long each test took, to find the slow ones."""
@@ -37,6 +39,7 @@ def main():
     failed = len(result.failures) + len(result.errors) + len(result.skipped) + len(result.unexpectedSuccesses)
     print("%d passed, %d failed" % (result.testsRun - failed if result.testsRun > failed else 0, failed))
     sys.stdout.flush()
+    server.remove_models()
     # A client library's thread that still runs must not keep the runner alive.
     os._exit(1 if failed or not result.testsRun else 0)
 

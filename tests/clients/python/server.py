@@ -1,6 +1,5 @@
 """Starts and ends real servers in folders of their own, and knows their processes."""
 
-import atexit
 import json
 import os
 import re
@@ -17,7 +16,11 @@ BINARY = os.environ.get("LOLLMSD_BIN", "")
 MAKE_MODEL = os.environ.get("LOLLMSD_MAKE_MODEL", "")
 
 _models = tempfile.mkdtemp(prefix="lollmsd-models-")
-atexit.register(shutil.rmtree, _models, ignore_errors=True)
+
+
+def remove_models():
+    """Removes the test models at the end of a run."""
+    shutil.rmtree(_models, ignore_errors=True)
 
 
 def model(kind):
