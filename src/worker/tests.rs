@@ -214,8 +214,8 @@ fn unloading_ends_what_runs_and_a_new_load_works() {
     front.send(&json!({"unload": {"id": 20}}));
     drop(permits);
     // A generation that was still being prepared may end after `unloaded`, and after the next load too.
-    let (mut cancelled, mut loaded) = (0, false);
-    while cancelled < 4 || !loaded {
+    let (mut cancelled, mut ready) = (0, false);
+    while cancelled < 4 || !ready {
         let event = front.event();
         if let Some(end) = event.get("end") {
             assert_eq!(end["reason"], "cancelled");
@@ -224,7 +224,7 @@ fn unloading_ends_what_runs_and_a_new_load_works() {
         if event.get("unloaded").is_some() {
             front.send(&json!({"load": {"id": 21, "model": "fake"}}));
         }
-        loaded |= event.get("loaded").is_some();
+        ready |= event.get("loaded").is_some();
     }
     front.generate(30, "again", 3);
     assert_eq!(front.completion(30).0, says("again", 3));
