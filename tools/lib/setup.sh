@@ -26,6 +26,9 @@ setup_caches() {
     lollmsd_cache="$base/lollmsd"
     mkdir -p "$lollmsd_cache" || stop "cannot write to $lollmsd_cache; set XDG_CACHE_HOME"
     export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$lollmsd_cache/target}"
+    # As .cargo/config.toml has it, which cargo reads only when it is called from inside the clone: with
+    # another value here llama.cpp would be compiled again.
+    export LLAMA_LIB_PROFILE="${LLAMA_LIB_PROFILE:-Release}"
     if have ccache; then
         export CCACHE_DIR="${CCACHE_DIR:-$lollmsd_cache/ccache}"
         export CMAKE_C_COMPILER_LAUNCHER="${CMAKE_C_COMPILER_LAUNCHER:-ccache}"
