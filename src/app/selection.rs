@@ -68,9 +68,4 @@ impl Selection {
         let active = settings.active_personality_id.min(mounted.len().saturating_sub(1));
         Self { binding, model: None, mounted, active }
     }
-
-    /// The active personality.
-    pub fn active_personality(&self) -> Option<&Mounted> {
-        self.mounted.get(self.active)
-    }
 }

@@ -4,7 +4,6 @@ use serde_json::{Map, Value};
 
 use crate::app::models::Adopt;
 use crate::app::selection::Selection;
-use crate::app::session::Session;
 use crate::app::{App, blocking};
 use crate::config::lollms_map::as_lollms_map;
 use crate::config::store::{Saved, UpdateError};
@@ -60,11 +59,11 @@ impl App {
         };
         match name {
             "binding_name" | "binding" => {
-                self.select_binding(&mut self.default_session(), text()?).await
+                self.select_binding(&mut self.open_session(), text()?).await
             }
             "model_name" | "model" => {
                 let never = std::future::pending();
-                self.select_model(&mut self.default_session(), text()?, never).await
+                self.select_model(&mut self.open_session(), text()?, never).await
             }
             _ => {
                 let app = self.clone();
@@ -75,11 +74,6 @@ impl App {
                     .map_err(|error| update_failed(&error))
             }
         }
-    }
-
-    /// A session that stands for the default: what it selects becomes the default.
-    fn default_session(&self) -> Session {
-        self.open_session()
     }
 
     /// Memory and disk.

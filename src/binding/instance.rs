@@ -67,11 +67,6 @@ impl Instance {
         self.shared.statuses.borrow().1.clone()
     }
 
-    /// Process id of the running process.
-    pub fn pid(&self) -> Option<i32> {
-        self.shared.lock().pid
-    }
-
     /// Generations that wait in the queue.
     pub fn waiting(&self) -> usize {
         self.shared.lock().queue.len()

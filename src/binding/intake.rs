@@ -118,23 +118,7 @@ impl State {
     }
 
     fn answer(&mut self, event: Event) {
-        let id = match &event {
-            Event::Tokens(tokens) => tokens.id,
-            Event::Text(text) => text.id,
-            Event::Embedding(embedding) => embedding.id,
-            Event::Models(models) => models.id,
-            Event::Hello(_)
-            | Event::Progress(_)
-            | Event::Loaded(_)
-            | Event::Unloaded(_)
-            | Event::Error(_)
-            | Event::Started(_)
-            | Event::Reading(_)
-            | Event::Piece(_)
-            | Event::End(_)
-            | Event::Stats(_)
-            | Event::Fatal(_) => return,
-        };
+        let Some(id) = event.answered() else { return };
         self.active_at = Instant::now();
         if let Some(reply) = self.questions.remove(&id) {
             // Whoever asked may have left.

@@ -91,7 +91,6 @@ pub(super) struct State {
     pub(super) fatal: Option<String>,
     /// The id of the running `load`.
     pub(super) load_id: u64,
-    pub(super) pid: Option<i32>,
 }
 
 /// One instance, shared by its supervisor, its writer and its users.
@@ -122,7 +121,6 @@ impl Shared {
             steps: 0,
             fatal: None,
             load_id: 0,
-            pid: None,
         };
         Self {
             spec,

@@ -56,7 +56,6 @@ pub(super) async fn run(shared: Arc<Shared>, spawner: Spawner) {
     loop {
         shared.set_status(Status::Starting);
         let ending = live(&shared, &spawner).await;
-        shared.lock().pid = None;
         let name = &shared.spec.name;
         match ending {
             Ending::Stopped => break,
@@ -150,7 +149,7 @@ async fn live(shared: &Arc<Shared>, spawner: &Spawner) -> Ending {
     else {
         return Ending::Died("its pipes are missing".into());
     };
-    begin(shared, child.id());
+    begin(shared);
     let writer = tokio::spawn(write_lines(Arc::clone(shared), stdin));
     let logger = tokio::spawn(log_lines(shared.spec.name.clone(), stderr));
     let ending = serve(shared, &mut child, LineReader::new(stdout)).await;
@@ -162,9 +161,8 @@ async fn live(shared: &Arc<Shared>, spawner: &Spawner) -> Ending {
 }
 
 /// Resets what belongs to one process and writes its first lines.
-fn begin(shared: &Shared, pid: Option<u32>) {
+fn begin(shared: &Shared) {
     let mut state = shared.lock();
-    state.pid = pid.and_then(|pid| i32::try_from(pid).ok());
     state.fatal = None;
     state.steps = 0;
     state.capabilities.clear();

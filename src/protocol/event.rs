@@ -38,6 +38,29 @@ pub enum Event {
     Fatal(Fatal),
 }
 
+impl Event {
+    /// Id of the question that this event answers: of `tokenize` and its like, where an `error` can come instead.
+    pub fn answered(&self) -> Option<u64> {
+        match self {
+            Self::Tokens(answer) => Some(answer.id),
+            Self::Text(answer) => Some(answer.id),
+            Self::Embedding(answer) => Some(answer.id),
+            Self::Models(answer) => Some(answer.id),
+            Self::Hello(_)
+            | Self::Progress(_)
+            | Self::Loaded(_)
+            | Self::Unloaded(_)
+            | Self::Error(_)
+            | Self::Started(_)
+            | Self::Reading(_)
+            | Self::Piece(_)
+            | Self::End(_)
+            | Self::Stats(_)
+            | Self::Fatal(_) => None,
+        }
+    }
+}
+
 /// The keys of all events, to tell a malformed line from an event of a newer version.
 pub const KINDS: &[&str] = &[
     "hello",

@@ -209,7 +209,7 @@ impl State {
         }
         self.ready.truncate(start);
         let reason = format!("the answer has {length} bytes; a line has at most {MAX_EVENT_BYTES}");
-        if let Some(id) = answered(event)
+        if let Some(id) = event.answered()
             && let Ok(line) = line::encode(&Event::Error(ErrorEvent {
                 id,
                 code: ErrorCode::InvalidRequest.as_str().into(),
@@ -331,27 +331,6 @@ fn split(generation: u64, written: &Written) -> Vec<Piece> {
     }
     pieces.push(piece);
     pieces
-}
-
-/// The operation that an event answers, where an error can take the answer's place.
-fn answered(event: &Event) -> Option<u64> {
-    match event {
-        Event::Tokens(answer) => Some(answer.id),
-        Event::Text(answer) => Some(answer.id),
-        Event::Embedding(answer) => Some(answer.id),
-        Event::Models(answer) => Some(answer.id),
-        Event::Hello(_)
-        | Event::Progress(_)
-        | Event::Loaded(_)
-        | Event::Unloaded(_)
-        | Event::Error(_)
-        | Event::Started(_)
-        | Event::Reading(_)
-        | Event::Piece(_)
-        | Event::End(_)
-        | Event::Stats(_)
-        | Event::Fatal(_) => None,
-    }
 }
 
 #[cfg(test)]

@@ -64,12 +64,11 @@ pub async fn guard(State(rules): State<Arc<Rules>>, request: Request, next: Next
         refusal.into_response()
     } else {
         let conn = request.extensions().get::<Arc<Conn>>().cloned();
-        let socket = Handshake::of(&request);
+        let taken_over = taken_over(&request);
         let answer = AssertUnwindSafe(answer(request, next)).catch_unwind().await;
         let answer = answer.unwrap_or_else(|_| panicked().into_response());
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            conn.inspect(|conn| conn.becomes_websocket());
-            rules.note_upgrade(socket);
+            rules.note_websocket(conn, taken_over);
         }
         answer
     };
@@ -106,19 +105,10 @@ fn too_large(limit: u64) -> HttpError {
     HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
 }
 
-/// What a request to the Socket.IO layer asks for.
-struct Handshake {
-    sid: String,
-    conn: Arc<Conn>,
-}
-
-impl Handshake {
-    /// A WebSocket that asks to take a session over.
-    fn of(request: &Request<Body>) -> Option<Self> {
-        let (sid, transport) = session_of(request)?;
-        let conn = request.extensions().get::<Arc<Conn>>()?;
-        (transport == "websocket").then(|| Self { sid: sid.to_owned(), conn: Arc::clone(conn) })
-    }
+/// The session that a WebSocket asks to take over.
+fn taken_over(request: &Request<Body>) -> Option<String> {
+    let (sid, transport) = session_of(request)?;
+    (transport == "websocket").then(|| sid.to_owned())
 }
 
 /// Session and transport of a GET to the Socket.IO layer.
@@ -169,8 +159,10 @@ impl Rules {
     }
 
     /// A WebSocket was let in: from now on the session of that name is read there.
-    fn note_upgrade(&self, socket: Option<Handshake>) {
-        if let Some(Handshake { sid, conn }) = socket {
+    fn note_websocket(&self, conn: Option<Arc<Conn>>, taken_over: Option<String>) {
+        let Some(conn) = conn else { return };
+        conn.becomes_websocket();
+        if let Some(sid) = taken_over {
             self.flows.upgrade(&sid, &conn);
         }
     }
