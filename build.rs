@@ -11,7 +11,7 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed={SHIM}");
     // rust-embed does not notice files that are added.
-    for shipped in ["bindings", "personalities", "configs"] {
+    for shipped in ["bindings", "personalities", "configs", "models/llama_cpp/lollmsd-demo.gguf"] {
         println!("cargo:rerun-if-changed={shipped}");
     }
     if std::env::var_os("CARGO_FEATURE_LLAMA").is_none() {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::app::App;
-use crate::app::models::model_of;
 use crate::app::session::Session;
 use crate::binding::instance::Instance;
 use crate::binding::log::GenerationLog;
@@ -146,7 +145,7 @@ impl App {
         let sampling = sampling.checked().map_err(|error| out_of_range(&error))?;
         let stops = stops(&settings, personality.as_deref(), request.stop);
         Ok(Accepted {
-            instance: model_of(session)?,
+            instance: self.model_of(session)?,
             n_predict: length(&settings, personality.as_deref(), request.n_predict),
             personality,
             prompt: request.prompt,

@@ -15,6 +15,7 @@ use crate::registry::bindings::Bindings;
 use crate::registry::models::Models;
 use crate::registry::personalities::Personalities;
 
+pub mod fallback;
 pub mod generate;
 pub mod models;
 pub mod personalities;
@@ -23,6 +24,7 @@ pub mod selection;
 pub mod session;
 pub mod status;
 
+use fallback::Fallback;
 use pool::Pool;
 use selection::Selection;
 use session::Session;
@@ -43,6 +45,7 @@ struct Parts {
     pool: Pool,
     /// What a new session starts with.
     default: Mutex<Selection>,
+    fallback: Mutex<Fallback>,
     next_client: AtomicU64,
     stopping: AtomicBool,
 }
@@ -62,6 +65,7 @@ impl App {
             models: Models::new(root.models()),
             pool,
             default: Mutex::new(default),
+            fallback: Mutex::default(),
             next_client: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
         };

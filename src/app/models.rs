@@ -90,6 +90,7 @@ impl App {
             session.selection.binding = Some(name);
             session.selection.model = None;
             self.save_model(&session.selection).await;
+            self.start_fallback().await;
         }
         Ok(())
     }
@@ -171,7 +172,7 @@ impl App {
         })
     }
 
-    fn check_file(&self, path: &Path) -> Result<(), Failure> {
+    pub(super) fn check_file(&self, path: &Path) -> Result<(), Failure> {
         let summary = gguf::read(path).map_err(|error| {
             let message = format!("`{}` cannot be used: {error}", file_name(path));
             Failure::new(ErrorCode::InvalidRequest, message)
@@ -193,14 +194,14 @@ impl App {
         Ok(())
     }
 
-    /// Starts to load the model that the configuration names. Returns once its file is checked; the load
-    /// goes on. What fails is logged, and the server runs without a model.
+    /// Starts to load the model that the configuration names, or the fallback. Returns once its file is
+    /// checked; the load goes on. What fails is logged, and the server runs without a model.
     pub async fn load_default_model(&self) {
         let settings = self.parts.config.get();
         let (Some(binding), Some(name)) =
             (self.default_selection().binding, settings.model_name.clone())
         else {
-            return;
+            return self.start_fallback().await;
         };
         let app = self.clone();
         let wanted = name.clone();
@@ -236,12 +237,39 @@ impl App {
         Ok(())
     }
 
+    /// The model of the default selection, or the fallback.
+    pub(super) fn default_model(&self) -> Option<SelectedModel> {
+        let default = self.default_selection();
+        default.model.or_else(|| self.fallback())
+    }
+
+    /// What runs the session's model; where nothing is chosen, what the server would choose now.
+    ///
+    /// # Errors
+    /// `Conflict` when there is none.
+    pub(super) fn model_of(&self, session: &Session) -> Result<Arc<Instance>, Failure> {
+        let chosen = session.selection.model.clone();
+        let same_binding = session.selection.binding == self.default_selection().binding;
+        let model = chosen.or_else(|| same_binding.then(|| self.default_model()).flatten());
+        Ok(model.ok_or_else(|| self.no_model())?.instance)
+    }
+
+    fn no_model(&self) -> Failure {
+        let message = match &self.parts.config.get().model_name {
+            Some(name) => format!(
+                "`{name}`, which the configuration names, cannot be used; send `select_model` with the name of another"
+            ),
+            None => "no model is selected; copy a GGUF file into models/llama_cpp/ or send `select_model`".into(),
+        };
+        Failure::new(ErrorCode::Conflict, message)
+    }
+
     /// The default model's name, with its index among the installed ones.
     ///
     /// # Errors
     /// `Internal` when the server fails while reading.
     pub async fn active_model(&self) -> Result<Option<(String, Option<usize>)>, Failure> {
-        let Some(model) = self.default_selection().model else { return Ok(None) };
+        let Some(model) = self.default_model() else { return Ok(None) };
         let names = self.list_installed_models().await?;
         let index = names.iter().position(|name| *name == model.name);
         Ok(Some((model.name, index)))
@@ -253,7 +281,7 @@ impl App {
     /// `Conflict` without a model; what the binding says.
     pub async fn tokenize(&self, session: &Session, text: String) -> Result<Vec<i32>, Failure> {
         check_length(&text)?;
-        model_of(session)?.tokenize(text).await
+        self.model_of(session)?.tokenize(text).await
     }
 
     /// Tokens to text, by the session's model.
@@ -265,7 +293,7 @@ impl App {
             let message = format!("{} tokens; at most {MAX_TOKENS} are allowed", tokens.len());
             return Err(Failure::new(ErrorCode::InvalidRequest, message));
         }
-        model_of(session)?.detokenize(tokens).await
+        self.model_of(session)?.detokenize(tokens).await
     }
 
     /// Text to a vector, by the session's model.
@@ -274,7 +302,7 @@ impl App {
     /// As [`App::tokenize`].
     pub async fn embed(&self, session: &Session, text: String) -> Result<Vec<f32>, Failure> {
         check_length(&text)?;
-        model_of(session)?.embed(text).await
+        self.model_of(session)?.embed(text).await
     }
 
     /// Makes a part of a session's selection the default, and saves it.
@@ -298,18 +326,6 @@ impl App {
 pub(super) enum Adopt {
     Model,
     Personalities,
-}
-
-pub(super) fn model_of(session: &Session) -> Result<Arc<Instance>, Failure> {
-    let model = session.selection.model.as_ref().ok_or_else(no_model)?;
-    Ok(Arc::clone(&model.instance))
-}
-
-pub(super) fn no_model() -> Failure {
-    Failure::new(
-        ErrorCode::Conflict,
-        "no model is selected; send `select_model` with the name of one",
-    )
 }
 
 fn no_binding() -> Failure {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::binding::instance::Instance;
 use crate::config::settings::Settings;
+use crate::domain::binding::LLAMA_CPP;
 use crate::domain::name::Name;
 use crate::domain::personality::Personality;
 use crate::registry::bindings::Bindings;
@@ -18,7 +19,7 @@ pub const MAX_MOUNTED: usize = 100;
 pub struct Selection {
     /// The binding.
     pub binding: Option<Name>,
-    /// The model, with the process that runs it.
+    /// The model, with the process that runs it; without one the server's default answers.
     pub model: Option<SelectedModel>,
     /// Personalities in the order of their indexes.
     pub mounted: Vec<Mounted>,
@@ -51,7 +52,8 @@ impl Selection {
         personalities: &Personalities,
         bindings: &Bindings,
     ) -> Self {
-        let binding = settings.binding_name.as_deref().and_then(|name| {
+        let binding = settings.binding_name.as_deref().unwrap_or(LLAMA_CPP);
+        let binding = Some(binding).and_then(|name| {
             let found = Name::parse(name).ok().filter(|name| bindings.find(name).is_some());
             if found.is_none() {
                 tracing::warn!(binding.name = %name, "The configured binding is not there");

@@ -35,7 +35,7 @@ impl App {
         let mut map = as_lollms_map(&self.parts.config.get());
         let default = self.default_selection();
         let binding = default.binding.map(|name| Value::from(name.as_str()));
-        let model = default.model.map(|model| Value::from(model.name));
+        let model = self.default_model().map(|model| Value::from(model.name));
         for (keys, value) in
             [(["binding_name", "binding"], binding), (["model_name", "model"], model)]
         {
@@ -129,6 +129,7 @@ impl App {
             tracing::error!(%error, "The selected model is not saved");
         }
         self.adopt(selection, Adopt::Model);
+        self.release_fallback();
     }
 
     async fn save(&self, change: impl FnOnce(&mut Saved) + Send + 'static) -> Result<(), Failure> {

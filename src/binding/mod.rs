@@ -15,3 +15,5 @@ mod lines;
 mod outgoing;
 mod state;
 mod supervise;
+
+pub use supervise::{DEATH_WINDOW, MAX_DEATHS};

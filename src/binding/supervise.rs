@@ -19,20 +19,19 @@ use crate::binding::lines::{Line, LineReader};
 use crate::binding::spawn::Spawner;
 use crate::binding::state::{Shared, Status};
 use crate::domain::error::{ErrorCode, Failure};
-use crate::protocol::PROTOCOL_VERSION;
 use crate::protocol::command::{Ask, Bye, Command, Hello};
 use crate::protocol::event::Event;
+use crate::protocol::{HELLO_TIMEOUT, PROTOCOL_VERSION};
 
-/// A process that has not said `hello` by then is ended.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// A load shows progress at least this often, or the process is ended. Large files on slow disks need it.
 const LOAD_TIMEOUT: Duration = Duration::from_mins(10);
 /// Time to end after `bye`, then after SIGTERM.
 const BYE_GRACE: Duration = Duration::from_secs(5);
 const TERM_GRACE: Duration = Duration::from_secs(2);
 /// So many deaths within [`DEATH_WINDOW`], and it is not started again by itself.
-const MAX_DEATHS: usize = 5;
-const DEATH_WINDOW: Duration = Duration::from_mins(5);
+pub const MAX_DEATHS: usize = 5;
+/// See [`MAX_DEATHS`].
+pub const DEATH_WINDOW: Duration = Duration::from_mins(5);
 /// Longest wait before a restart; the first restart is at once.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// Time for the last lines of a process that has exited.

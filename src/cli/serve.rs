@@ -199,6 +199,7 @@ async fn build_app(
         }
         None => app.load_default_model().await,
     }
+    tokio::spawn(app.clone().follow_models());
     Ok(app)
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::config::settings::{Host, PersonalitiesTree, Secret, Settings};
+use crate::config::settings::{Host, MIN_KEY_LENGTH, PersonalitiesTree, Secret, Settings};
 use crate::config::value;
 use crate::domain::sampling::Sampling;
 
@@ -158,7 +158,8 @@ pub(super) const KEYS: &[Key] = &[
         Operator,
         "a text of 8 to 4096 characters",
         |s, v| {
-            s.api_keys = vec![Secret::new(value::text(v).filter(|key| key.len() >= 8)?)];
+            s.api_keys =
+                vec![Secret::new(value::text(v).filter(|key| key.len() >= MIN_KEY_LENGTH)?)];
             Some(())
         },
         |s| if s.api_keys.is_empty() { Value::Null } else { json!("***") }

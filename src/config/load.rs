@@ -8,7 +8,7 @@ use crate::config::file::{self, ConfigFile, FileProblem};
 use crate::config::keys::{self, KEYS, Key};
 use crate::config::root::Root;
 use crate::config::save;
-use crate::config::settings::{Secret, Settings};
+use crate::config::settings::{MIN_KEY_LENGTH, Secret, Settings};
 
 /// What operators edit.
 pub(super) const CONFIG: &str = "config.yaml";
@@ -203,8 +203,9 @@ impl Draft {
             if key.is_empty() || key.starts_with('#') {
                 continue;
             }
-            if key.len() < 8 {
-                return Err(wrong(Some(at + 1), "a key has below 8 characters"));
+            if key.len() < MIN_KEY_LENGTH {
+                let problem = format!("a key has below {MIN_KEY_LENGTH} characters");
+                return Err(wrong(Some(at + 1), &problem));
             }
             self.settings.api_keys.push(Secret::new(key));
         }

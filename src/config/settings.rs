@@ -9,6 +9,8 @@ use crate::domain::sampling::Sampling;
 
 /// Ports of the two listeners that LoLLMs clients expect: web UI and REST, core Socket.IO.
 pub const DEFAULT_PORTS: [u16; 2] = [9600, 9601];
+/// Fewest characters of a key that clients show.
+pub const MIN_KEY_LENGTH: usize = 8;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq)]

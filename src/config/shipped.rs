@@ -1,4 +1,5 @@
-//! What ships inside the executable: bindings, personalities, the commented configuration.
+//! What ships inside the executable: bindings, personalities, the demonstration model, the
+//! commented configuration.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,11 @@ struct Personalities;
 #[include = "config.yaml"]
 struct Configs;
 
+#[derive(Embed)]
+#[folder = "models/"]
+#[include = "llama_cpp/lollmsd-demo.gguf"]
+struct Models;
+
 /// Files that ship, by their path beneath the root.
 fn files() -> impl Iterator<Item = (String, EmbeddedFile)> {
     fn of<T: Embed>(folder: &'static str) -> impl Iterator<Item = (String, EmbeddedFile)> {
@@ -37,6 +43,7 @@ fn files() -> impl Iterator<Item = (String, EmbeddedFile)> {
     of::<Configs>("configs")
         .chain(of::<Bindings>("bindings"))
         .chain(of::<Personalities>("personalities"))
+        .chain(of::<Models>("models"))
 }
 
 /// Lays out what was never laid out in this root and is not there.

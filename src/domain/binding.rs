@@ -3,6 +3,9 @@
 /// The binding that is built in: llama.cpp in worker processes.
 pub const LLAMA_CPP: &str = "llama_cpp";
 
+/// File of the demonstration model that ships, beneath `models/llama_cpp/`.
+pub const DEMO_MODEL: &str = "lollmsd-demo.gguf";
+
 /// A model that a binding offers, installed or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelEntry {

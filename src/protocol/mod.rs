@@ -4,6 +4,8 @@
 //! `docs/binding-protocol.md` describes it for authors of bindings; unknown fields are ignored on both
 //! sides, so a field can be added without a new version.
 
+use std::time::Duration;
+
 pub mod command;
 pub mod event;
 pub mod line;
@@ -16,5 +18,7 @@ pub const MAX_COMMAND_BYTES: usize = 32 << 20;
 pub const MAX_EVENT_BYTES: usize = 1 << 20;
 /// Most stray lines (not beginning with `{`) that a process may write to stdout before it is ended.
 pub const MAX_STRAY_LINES: usize = 100;
+/// A process that has not said `hello` by then is ended.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest id: the largest whole number that every JSON reader keeps exactly (2^53).
 pub const MAX_ID: u64 = 1 << 53;

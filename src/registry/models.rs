@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde_json::{Map, Value};
 
@@ -63,6 +64,19 @@ pub enum ModelError {
     },
 }
 
+/// An installed model as its file is now; a file that was changed is another one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ModelFile {
+    /// Its name, as clients select it.
+    pub name: String,
+    /// The file that the name stands for.
+    pub path: PathBuf,
+    /// Size in bytes.
+    pub size: u64,
+    /// When it was last written to.
+    pub modified: Option<SystemTime>,
+}
+
 /// The `models/` folder of a root.
 #[derive(Clone, Debug)]
 pub struct Models {
@@ -95,6 +109,16 @@ impl Models {
             .filter(|entry| entry.kind == Kind::File && is_model(&entry.name))
             .map(|entry| entry.name)
             .collect()
+    }
+
+    /// The files behind [`Models::list_installed`], in that order; names that lead nowhere are left out.
+    pub fn list_files(&self, binding: &Name) -> Vec<ModelFile> {
+        let file = |name: String| {
+            let path = self.resolve(binding, &name).ok()?;
+            let about = std::fs::metadata(&path).ok()?;
+            Some(ModelFile { name, path, size: about.len(), modified: about.modified().ok() })
+        };
+        self.list_installed(binding).into_iter().filter_map(file).collect()
     }
 
     /// What a binding offers: the entries of its `models.yaml`, then installed files that none of

@@ -8,7 +8,7 @@ import unittest
 import requests
 
 from client import Client
-from server import Chain, Root, Server, broken_models, run
+from server import Chain, Root, Server, broken_models, run, wait_until
 
 
 class Fields(unittest.TestCase):
@@ -154,9 +154,12 @@ class Fields(unittest.TestCase):
 
 
 class Models(unittest.TestCase):
-    def test_no_model_chosen(self):
+    def test_no_model_there(self):
         with Server() as server, Client(server) as client:
-            self.assertIn("model", client.generate("A").error)
+            demo = os.path.join(server.root.path, "models", "llama_cpp", "lollmsd-demo.gguf")
+            os.remove(demo)
+            wait_until(lambda: not server.workers(), "the fallback's process ends")
+            self.assertIn("no model is selected", client.generate("A").error)
             for transport in ("websocket", "polling"):
                 with Client(server, transport) as other:
                     self.assertIn("model", other.generate("A").error)
