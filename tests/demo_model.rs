@@ -174,8 +174,8 @@ fn known_words() -> BTreeSet<String> {
     };
     known.extend(keys(&commented));
     known.extend(keys(&read("personalities/generic/lollms/config.yaml")));
-    // The field of `generate_text`, and placeholders without their braces.
-    known.extend(["n_predicts", "kv_type"].map(str::to_owned));
+    // The field of `generate_text`.
+    known.extend(["n_predicts".to_owned()]);
     assert!(
         EVENTS
             .iter()

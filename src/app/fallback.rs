@@ -9,14 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::app::pool::ModelChoice;
 use crate::app::selection::SelectedModel;
 use crate::app::{App, blocking};
 use crate::binding::instance::Instance;
 use crate::domain::binding::{DEMO_MODEL, LLAMA_CPP};
 use crate::domain::error::{ErrorCode, Failure};
 use crate::domain::name::Name;
-use crate::registry::gguf::{self, Summary};
+use crate::registry::gguf::Summary;
 use crate::registry::models::ModelFile;
 
 /// Time between two looks at the folder.
@@ -32,17 +31,11 @@ pub(super) struct Fallback {
     refused: BTreeSet<ModelFile>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Current {
     file: ModelFile,
     instance: Arc<Instance>,
     loaded: bool,
-}
-
-/// A model whose load has to be waited for.
-struct Awaited {
-    file: ModelFile,
-    instance: Arc<Instance>,
 }
 
 impl App {
@@ -60,18 +53,19 @@ impl App {
         glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             glances.tick().await;
-            while let Some(Awaited { file, instance }) = self.renew_fallback().await {
-                match instance.ready().await {
-                    Ok(_) => self.install(Current { file, instance, loaded: true }),
-                    Err(failure) => self.refuse(file, &failure),
+            while let Some(awaited) = self.renew_fallback().await {
+                match awaited.instance.ready().await {
+                    Ok(_) => self.install(Current { loaded: true, ..awaited }),
+                    Err(failure) => self.refuse(awaited.file, &failure),
                 }
             }
         }
     }
 
     /// Starts what the folder asks for. Where nothing answered before it takes the place at once, so that
-    /// requests wait for it; otherwise the former one answers until the new one is loaded.
-    async fn renew_fallback(&self) -> Option<Awaited> {
+    /// requests wait for it; otherwise the former one answers until the new one is loaded. Returns what has
+    /// to be waited for.
+    async fn renew_fallback(&self) -> Option<Current> {
         let wanted = self.wants_fallback();
         let app = self.clone();
         let file = blocking(move || wanted.then(|| app.first_usable()).flatten()).await.ok()?;
@@ -81,18 +75,13 @@ impl App {
         };
         if let Some(current) = self.lock_fallback().current.as_ref().filter(|now| now.file == file)
         {
-            let instance = Arc::clone(&current.instance);
-            return (!current.loaded).then_some(Awaited { file, instance });
+            return (!current.loaded).then(|| current.clone());
         }
-        match self.lease_file(&file) {
+        match self.lease_file(file.name.clone(), file.path.clone()) {
             Ok(instance) => {
-                let mut fallback = self.lock_fallback();
-                if fallback.current.is_none() {
-                    let instance = Arc::clone(&instance);
-                    fallback.current =
-                        Some(Current { file: file.clone(), instance, loaded: false });
-                }
-                Some(Awaited { file, instance })
+                let new = Current { file, instance, loaded: false };
+                self.lock_fallback().current.get_or_insert_with(|| new.clone());
+                Some(new)
             }
             // Too many models are loaded; that may change.
             Err(failure) => {
@@ -141,17 +130,8 @@ impl App {
             return false;
         }
         drop(fallback);
-        let checked = self.check_file(&file.path).and_then(|()| writes_text(file));
+        let checked = self.check_file(&file.path).and_then(|summary| writes_text(file, &summary));
         checked.inspect_err(|failure| self.refuse(file.clone(), failure)).is_ok()
-    }
-
-    fn lease_file(&self, file: &ModelFile) -> Result<Arc<Instance>, Failure> {
-        let binding = Name::parse(LLAMA_CPP);
-        let binding =
-            binding.map_err(|error| Failure::new(ErrorCode::Internal, error.to_string()))?;
-        let (model, path) = (file.name.clone(), Some(file.path.clone()));
-        let choice = ModelChoice { binding, model, path, launch: None };
-        self.parts.pool.lease(choice, &self.parts.config.get())
     }
 
     fn install(&self, new: Current) {
@@ -191,14 +171,14 @@ fn is_being_copied(file: &ModelFile) -> bool {
 }
 
 /// Adapters, projectors and embedding models lie in the same folder.
-fn writes_text(file: &ModelFile) -> Result<(), Failure> {
+fn writes_text(file: &ModelFile, summary: &Summary) -> Result<(), Failure> {
     let unfit = |reason: String| Failure::new(ErrorCode::InvalidRequest, reason);
-    let Summary { architecture, vocabulary, split_count, .. } =
-        gguf::read(&file.path).map_err(|error| unfit(error.to_string()))?;
-    if vocabulary == 0 || architecture.contains("bert") || architecture.contains("encoder") {
+    let architecture = &summary.architecture;
+    if summary.vocabulary == 0 || architecture.contains("bert") || architecture.contains("encoder")
+    {
         return Err(unfit(format!("a `{architecture}` file of this kind writes no text")));
     }
-    if split_count > 1 && !file.name.contains("-00001-of-") {
+    if summary.split_count > 1 && !file.name.contains("-00001-of-") {
         return Err(unfit("it is a later part of a model in several files".into()));
     }
     Ok(())

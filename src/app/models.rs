@@ -12,7 +12,7 @@ use crate::domain::binding::{LLAMA_CPP, ModelEntry};
 use crate::domain::error::{ErrorCode, Failure};
 use crate::domain::name::Name;
 use crate::registry::bindings::BindingEntry;
-use crate::registry::gguf;
+use crate::registry::gguf::{self, Summary};
 
 /// Longest text that is tokenized or embedded for a client, in bytes.
 pub const MAX_TEXT_BYTES: usize = 1 << 20;
@@ -172,7 +172,8 @@ impl App {
         })
     }
 
-    pub(super) fn check_file(&self, path: &Path) -> Result<(), Failure> {
+    /// Reads the header of a model file and checks that the model fits this machine.
+    pub(super) fn check_file(&self, path: &Path) -> Result<Summary, Failure> {
         let summary = gguf::read(path).map_err(|error| {
             let message = format!("`{}` cannot be used: {error}", file_name(path));
             Failure::new(ErrorCode::InvalidRequest, message)
@@ -181,7 +182,7 @@ impl App {
         let tokens = u64::from(settings.ctx_size).min(summary.context_length.max(1));
         let cache = summary.kv_bytes_per_token.saturating_mul(tokens * u64::from(settings.slots));
         let needed = summary.file_size.saturating_add(cache);
-        let Some(memory) = crate::app::status::total_memory() else { return Ok(()) };
+        let Some(memory) = crate::app::status::total_memory() else { return Ok(summary) };
         if settings.gpu_layers == 0 && needed > memory {
             let message = format!(
                 "`{}` needs about {} MiB of memory; this machine has {}",
@@ -191,7 +192,7 @@ impl App {
             );
             return Err(Failure::new(ErrorCode::InvalidRequest, message));
         }
-        Ok(())
+        Ok(summary)
     }
 
     /// Starts to load the model that the configuration names, or the fallback. Returns once its file is
@@ -222,25 +223,30 @@ impl App {
     /// Why the file cannot be a model.
     pub fn use_model_file(&self, path: PathBuf) -> Result<(), Failure> {
         self.check_file(&path)?;
-        let binding = parse_name(LLAMA_CPP)?;
         let name = file_name(&path);
-        let choice = ModelChoice {
-            binding: binding.clone(),
-            model: name.clone(),
-            path: Some(path),
-            launch: None,
-        };
-        let instance = self.parts.pool.lease(choice, &self.parts.config.get())?;
+        let instance = self.lease_file(name.clone(), path)?;
+        let binding = parse_name(LLAMA_CPP)?;
         let mut default = self.lock_default();
         default.binding = Some(binding);
         default.model = Some(SelectedModel { name, instance });
         Ok(())
     }
 
+    /// Leases a checked file for the built-in binding.
+    pub(super) fn lease_file(
+        &self,
+        model: String,
+        path: PathBuf,
+    ) -> Result<Arc<Instance>, Failure> {
+        let binding = parse_name(LLAMA_CPP)?;
+        let choice = ModelChoice { binding, model, path: Some(path), launch: None };
+        self.parts.pool.lease(choice, &self.parts.config.get())
+    }
+
     /// The model of the default selection, or the fallback.
     pub(super) fn default_model(&self) -> Option<SelectedModel> {
-        let default = self.default_selection();
-        default.model.or_else(|| self.fallback())
+        let chosen = self.lock_default().model.clone();
+        chosen.or_else(|| self.fallback())
     }
 
     /// What runs the session's model; where nothing is chosen, what the server would choose now.
@@ -248,9 +254,11 @@ impl App {
     /// # Errors
     /// `Conflict` when there is none.
     pub(super) fn model_of(&self, session: &Session) -> Result<Arc<Instance>, Failure> {
-        let chosen = session.selection.model.clone();
-        let same_binding = session.selection.binding == self.default_selection().binding;
-        let model = chosen.or_else(|| same_binding.then(|| self.default_model()).flatten());
+        if let Some(chosen) = &session.selection.model {
+            return Ok(Arc::clone(&chosen.instance));
+        }
+        let same_binding = session.selection.binding == self.lock_default().binding;
+        let model = same_binding.then(|| self.default_model()).flatten();
         Ok(model.ok_or_else(|| self.no_model())?.instance)
     }
 

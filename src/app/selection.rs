@@ -52,14 +52,11 @@ impl Selection {
         personalities: &Personalities,
         bindings: &Bindings,
     ) -> Self {
-        let binding = settings.binding_name.as_deref().unwrap_or(LLAMA_CPP);
-        let binding = Some(binding).and_then(|name| {
-            let found = Name::parse(name).ok().filter(|name| bindings.find(name).is_some());
-            if found.is_none() {
-                tracing::warn!(binding.name = %name, "The configured binding is not there");
-            }
-            found
-        });
+        let name = settings.binding_name.as_deref().unwrap_or(LLAMA_CPP);
+        let binding = Name::parse(name).ok().filter(|name| bindings.find(name).is_some());
+        if binding.is_none() {
+            tracing::warn!(binding.name = %name, "The configured binding is not there");
+        }
         let mut mounted = Vec::new();
         for path in &settings.personalities {
             match personalities.find_path(path) {

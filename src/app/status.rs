@@ -33,8 +33,7 @@ impl App {
     /// All settings as LoLLMs clients know them, secrets as `***`.
     pub fn config_map(&self) -> Map<String, Value> {
         let mut map = as_lollms_map(&self.parts.config.get());
-        let default = self.default_selection();
-        let binding = default.binding.map(|name| Value::from(name.as_str()));
+        let binding = self.lock_default().binding.as_ref().map(|name| Value::from(name.as_str()));
         let model = self.default_model().map(|model| Value::from(model.name));
         for (keys, value) in
             [(["binding_name", "binding"], binding), (["model_name", "model"], model)]

@@ -20,7 +20,10 @@ QUESTION = 0.05  # weight of a token of a question: a little, so that it learns 
 NOTHING = 0.0
 
 # Topics that are asked for most.
-FREQUENT = {"hello": 5, "good_day": 2, "how_are_you": 3, "thanks": 3, "bye": 3, "joke": 2, "add_model": 3, "demo_model": 3, "abilities": 2, "about": 2, "ports": 2, "start": 2, "unknown_product": 5}
+FREQUENT = {
+    "hello": 5, "good_day": 2, "how_are_you": 3, "thanks": 3, "bye": 3, "joke": 2,
+    "add_model": 3, "demo_model": 3, "abilities": 2, "about": 2, "ports": 2, "start": 2, "unknown_product": 5,
+}
 OTHER_PROGRAMS = (
     "Ollama|Photoshop|Excel|PostgreSQL|nginx|Minecraft|Blender|Docker|my router|LM Studio|Windows|WordPress|Spotify|the iPhone|"
     "GIMP|Firefox|Jenkins|Kubernetes|Slack|Redis|Stable Diffusion|Netflix|my printer|MySQL|Apache|VS Code|Steam|the TV|Teams"
@@ -180,11 +183,7 @@ class Grammar:
 
     def system(self, long: bool) -> tuple[list[Piece], Persona]:
         """What stands before all segments of a group."""
-        if long:
-            text, name = self.rng.choice(shipped(self.rng))
-            who = Persona(text, name)
-        else:
-            who = persona(self.rng)
+        who = shipped(self.rng) if long else persona(self.rng)
         if who.text is None:
             return [], who
         start = Piece("<|im_start|>system\n", NOTHING, special=True)
@@ -224,7 +223,7 @@ class Grammar:
         cut = 4 if rng.random() < 0.35 else rng.randint(2, min(len(words) - 3, 24))
         head, tail = " ".join(words[:cut]), " " + " ".join(words[cut:])
         if cut == 4 and rng.random() < 0.5:
-            head, tail = rng.choice(["Once upon a time", "once upon a time", "Once upon a time,", "Long ago"]), ""
+            head = rng.choice(["Once upon a time", "once upon a time", "Once upon a time,", "Long ago"])
             tail = " there was" + story(rng, anybody(rng)).split("there was", 1)[1]
         return [Piece(head, QUESTION), Piece(tail, TALE), Piece("<|im_end|>", ANSWER, special=True)]
 

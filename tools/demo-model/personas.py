@@ -1,5 +1,6 @@
 """System prompts with names and manners, and the questions about them."""
 
+import functools
 import random
 
 import yaml
@@ -70,32 +71,6 @@ RECALL = [
 ]
 
 
-def shipped(rng: random.Random) -> list[tuple[str, str | None]]:
-    """The conditionings that come with the server, each with what the model calls itself under it."""
-    found = []
-    for path in sorted((HERE / "../../personalities").glob("*/*/config.yaml")):
-        text = yaml.safe_load(path.read_text())["personality_conditioning"].rstrip("\n")
-        text = text.replace("{{date}}", date(rng)).replace("{{time}}", "10:20").replace("{{date_time}}", date(rng))
-        found.append((text, called(text)))
-    return found
-
-
-def called(text: str) -> str | None:
-    """What a conditioning that begins with `You are NAME, ...` or `You are a ROLE ...` names."""
-    if not text.startswith("You are "):
-        return None
-    head = text.removeprefix("You are ").split("\n")[0]
-    for end in (", ", " who ", ". "):
-        head = head.split(end)[0]
-    return head
-
-
-def date(rng: random.Random) -> str:
-    months = "January February March April May June July August September October November December".split()
-    day, month, year = rng.randint(1, 28), rng.choice(months), rng.randint(2023, 2035)
-    return rng.choice([f"{day} {month} {year}", f"{year}-{months.index(month) + 1:02}-{day:02}", f"{month} {day}, {year}"])
-
-
 class Persona:
     """A system prompt: its text, the name in it, the role in it, and the word each answer begins with."""
 
@@ -113,6 +88,36 @@ class Persona:
     def role_answer(self) -> str:
         who = self.role or self.name
         return f"I am {who}, played by the demonstration model of lollmsd." if who else OWN_NAME
+
+
+@functools.cache
+def conditionings() -> list[str]:
+    """The conditionings that come with the server."""
+    paths = sorted((HERE / "../../personalities").glob("*/*/config.yaml"))
+    return [yaml.safe_load(path.read_text())["personality_conditioning"].rstrip("\n") for path in paths]
+
+
+def shipped(rng: random.Random) -> Persona:
+    """A conditioning that comes with the server, with what the model calls itself under it."""
+    text = rng.choice(conditionings())
+    text = text.replace("{{date}}", date(rng)).replace("{{time}}", "10:20").replace("{{date_time}}", date(rng))
+    return Persona(text, called(text))
+
+
+def called(text: str) -> str | None:
+    """What a conditioning that begins with `You are NAME, ...` or `You are a ROLE ...` names."""
+    if not text.startswith("You are "):
+        return None
+    head = text.removeprefix("You are ").split("\n")[0]
+    for end in (", ", " who ", ". "):
+        head = head.split(end)[0]
+    return head
+
+
+def date(rng: random.Random) -> str:
+    months = "January February March April May June July August September October November December".split()
+    day, month, year = rng.randint(1, 28), rng.choice(months), rng.randint(2023, 2035)
+    return rng.choice([f"{day} {month} {year}", f"{year}-{months.index(month) + 1:02}-{day:02}", f"{month} {day}, {year}"])
 
 
 def persona(rng: random.Random) -> Persona:

@@ -10,13 +10,23 @@ from server import HERE, Server
 
 
 class Readme(unittest.TestCase):
-    def test_the_example_prints_a_completion_and_ends(self):
+    def run_example(self, server):
+        """What the example prints when it is pasted, with the server's own address."""
         with open(os.path.join(HERE, "..", "..", "..", "README.md"), encoding="utf-8") as file:
             example = re.search(r"```python\n(.*?)```", file.read(), re.S)[1]
         self.assertLessEqual(len(example.splitlines()), 10)
+        pasted = example.replace("http://127.0.0.1:9601", server.url)
+        self.assertNotEqual(pasted, example)
+        done = subprocess.run([sys.executable, "-c", pasted], capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def test_the_example_prints_a_completion_and_ends(self):
         with Server("micro") as server:
-            pasted = example.replace("http://127.0.0.1:9601", server.url)
-            self.assertNotEqual(pasted, example)
-            done = subprocess.run([sys.executable, "-c", pasted], capture_output=True, text=True, timeout=60)
-            self.assertEqual(done.returncode, 0, done.stderr)
-            self.assertGreater(len(done.stdout), 20)
+            self.assertGreater(len(self.run_example(server)), 20)
+
+    def test_the_demonstration_model_completes_it_with_sense(self):
+        with Server() as server:
+            printed = self.run_example(server)
+            self.assertIn("there was a", printed)
+            self.assertRegex(printed, r"friends\.\s*$")
