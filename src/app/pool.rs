@@ -133,6 +133,9 @@ fn load_request(model: String, path: Option<PathBuf>, settings: &Settings) -> Lo
         gpu_layers: settings.gpu_layers,
         kv_type: settings.kv_type.clone(),
         check_tensors: settings.check_tensors,
+        idle_cells: settings.idle_cells,
+        cache_ram: settings.cache_ram,
+        step_ms: settings.step_ms,
     }
 }
 

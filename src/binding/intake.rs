@@ -93,7 +93,10 @@ impl State {
     fn take_end(&mut self, end: End) {
         self.active_at = Instant::now();
         let Some(flight) = self.in_flight.remove(&end.id) else { return };
-        flight.log.set_usage(|usage| usage.completion_tokens = end.completion_tokens);
+        flight.log.set_usage(|usage| {
+            usage.completion_tokens = end.completion_tokens;
+            usage.cached_tokens = usage.cached_tokens.max(end.cached_tokens);
+        });
         flight.log.finish(match end.reason {
             EndReason::Stop => Outcome::Finished(Finish::Stop),
             EndReason::StopString => Outcome::Finished(Finish::StopString),

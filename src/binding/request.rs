@@ -29,6 +29,12 @@ pub struct LoadRequest {
     pub kv_type: String,
     /// Reads every tensor's data at load and refuses broken ones.
     pub check_tensors: bool,
+    /// Tokens of earlier chats that stay in the KV cache while others run.
+    pub idle_cells: u32,
+    /// Memory for earlier chats that left the KV cache, in MiB; 0 turns that off.
+    pub cache_ram: u32,
+    /// A step that reads prompts while others write may always last this long, in milliseconds.
+    pub step_ms: u32,
 }
 
 /// A completion to make.
@@ -77,6 +83,10 @@ impl LoadRequest {
                 gpu_layers: self.gpu_layers,
                 kv_type: self.kv_type.clone(),
                 check_tensors: self.check_tensors,
+                cells: 0,
+                idle_cells: self.idle_cells,
+                cache_ram: self.cache_ram,
+                step_ms: self.step_ms,
             },
         }
     }
@@ -91,6 +101,8 @@ impl CompletionRequest {
             sampling: params(&self.sampling),
             stop: self.stops.exact,
             anti_prompts: self.stops.any_case,
+            context_shift: false,
+            n_keep: 0,
         }
     }
 }

@@ -220,6 +220,27 @@ pub(super) const KEYS: &[Key] = &[
         s.check_tensors
     )),
     key!(
+        "idle_cells",
+        Operator,
+        "a whole number of tokens from 0 to 4194304",
+        take!(idle_cells, |v| value::count(v, 0..=4_194_304)),
+        |s| json!(s.idle_cells)
+    ),
+    key!(
+        "cache_ram",
+        Operator,
+        "a whole number of MiB from 0 (off) to 1048576",
+        take!(cache_ram, |v| value::count(v, 0..=1_048_576)),
+        |s| json!(s.cache_ram)
+    ),
+    key!(
+        "step_ms",
+        Operator,
+        "a whole number of milliseconds from 1 to 10000",
+        take!(step_ms, |v| value::count(v, 1..=10_000)),
+        |s| json!(s.step_ms)
+    ),
+    key!(
         "queue_length",
         Operator,
         "a whole number from 0 to 100000",

@@ -47,6 +47,12 @@ pub struct Settings {
     pub kv_type: String,
     /// Reads every tensor's data at load and refuses broken ones.
     pub check_tensors: bool,
+    /// Tokens of earlier chats that stay in the KV cache while others are answered.
+    pub idle_cells: u32,
+    /// Memory for earlier chats that left the KV cache, in MiB; 0 turns that off.
+    pub cache_ram: u32,
+    /// A step that reads prompts while others are answered may always last this long, in milliseconds.
+    pub step_ms: u32,
     /// Most generations that wait.
     pub queue_length: u32,
     /// Most generations of one client that wait.
@@ -136,6 +142,9 @@ impl Default for Settings {
             gpu_layers: -1,
             kv_type: "f16".into(),
             check_tensors: false,
+            idle_cells: 1024,
+            cache_ram: 1024,
+            step_ms: 20,
             queue_length: 64,
             queue_per_client: 16,
             n_predict: Some(1024),

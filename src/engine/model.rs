@@ -2,9 +2,12 @@
 //!
 //! llama.cpp makes both (`llama`); tests make their own.
 
+use std::ops::Range;
+use std::time::Duration;
+
 use crate::domain::prompt::Message;
 use crate::domain::sampling::Sampling;
-use crate::engine::scheduler::{Cutting, Entry, SeqIdx, Token};
+use crate::engine::scheduler::{Adapters, Entry, Limits, SeqIdx, Token};
 
 /// Why something did not work, as the model's library says it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +52,27 @@ pub trait Decoder {
     /// Takes the cells from position `from` on out of a sequence; false when the model cannot do that.
     /// From position 0 it always works.
     fn cut(&mut self, seq: SeqIdx, from: usize) -> bool;
+
+    /// Lets a sequence hold the cells of another one in this range too, behind its own.
+    fn share(&mut self, from: SeqIdx, to: SeqIdx, range: Range<usize>);
+
+    /// Reads the state of a range of cells; `None` when that does not work.
+    fn save(&mut self, seq: SeqIdx, range: Range<usize>) -> Option<Vec<u8>>;
+
+    /// Puts the part `range` of a saved state behind the cells of a sequence; false when that does not
+    /// work, and then nothing has changed.
+    fn restore(&mut self, seq: SeqIdx, state: &[u8], range: Range<usize>) -> bool;
+
+    /// Gives a sequence cells that no other one holds; false when that does not work, and then it is
+    /// empty.
+    fn own(&mut self, seq: SeqIdx) -> bool;
+
+    /// Takes a range of cells out of a sequence and moves what follows to close the gap. Only for
+    /// sequences that share nothing.
+    fn shift(&mut self, seq: SeqIdx, gone: Range<usize>);
+
+    /// Uses a set of adapters from the next step on.
+    fn adapt(&mut self, adapters: Adapters);
 
     /// Appends the bytes that a token stands for; control tokens stand for none.
     fn append_bytes(&self, token: Token, out: &mut Vec<u8>);
@@ -118,16 +142,14 @@ pub trait Lexicon: Send + Sync {
 }
 
 /// Sizes and words of a loaded model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Facts {
-    /// Context of one sequence, in tokens.
-    pub ctx_size: usize,
-    /// Sequences.
-    pub sequences: usize,
-    /// Most tokens of one step.
-    pub batch: usize,
-    /// Whether the end of a sequence can be taken out of the cache.
-    pub cutting: Cutting,
+    /// Sizes of its context.
+    pub limits: Limits,
+    /// A step that reads prompts while others write may always last this long.
+    pub mixed_step: Duration,
+    /// Whether a full context can go on by moving positions.
+    pub can_shift: bool,
     /// Architecture, size, type: for people.
     pub description: String,
 }

@@ -50,6 +50,8 @@ pub struct Ended {
     pub end: End,
     /// Tokens that were made.
     pub made: u32,
+    /// Tokens of the prompt that came from the cache.
+    pub cached: usize,
     /// Time from its start to its first token.
     pub reading: Duration,
     /// Time from its first token on.
@@ -86,5 +88,5 @@ pub struct Totals {
 
 /// The end of a generation that never got a sequence.
 pub fn never_started(id: u64, end: End) -> Ended {
-    Ended { id, end, made: 0, reading: Duration::ZERO, writing: Duration::ZERO }
+    Ended { id, end, made: 0, cached: 0, reading: Duration::ZERO, writing: Duration::ZERO }
 }

@@ -81,6 +81,14 @@ pub struct LoadSettings {
     pub kv_type: String,
     /// Reads every tensor's data at load and refuses broken ones.
     pub check_tensors: bool,
+    /// Tokens that all sequences together may hold; 0 means `ctx_size` for each slot.
+    pub cells: u32,
+    /// Tokens of earlier chats that stay in the KV cache while others run; each slows every step down.
+    pub idle_cells: u32,
+    /// Memory for earlier chats that left the KV cache, in MiB; 0 turns that off.
+    pub cache_ram: u32,
+    /// A step that reads prompts while others write may always last this long, in milliseconds.
+    pub step_ms: u32,
 }
 
 impl Default for LoadSettings {
@@ -93,6 +101,10 @@ impl Default for LoadSettings {
             gpu_layers: -1,
             kv_type: "f16".into(),
             check_tensors: false,
+            cells: 0,
+            idle_cells: 1_024,
+            cache_ram: 1_024,
+            step_ms: 20,
         }
     }
 }
@@ -158,6 +170,13 @@ pub struct Generate {
     /// Texts that end the completion, matched without regard to case.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub anti_prompts: Vec<String>,
+    /// Goes on when the context is full: the older half of the text goes, but for the first `n_keep`
+    /// tokens. Otherwise the completion ends there.
+    #[serde(default)]
+    pub context_shift: bool,
+    /// Tokens at the beginning of the prompt that a shift keeps; -1 means the whole prompt.
+    #[serde(default)]
+    pub n_keep: i32,
 }
 
 /// What a model is given.

@@ -245,6 +245,9 @@ pub struct End {
     /// Tokens that were made.
     #[serde(default)]
     pub completion_tokens: u32,
+    /// Tokens of the prompt that came from a cache; `started` says what was known then.
+    #[serde(default)]
+    pub cached_tokens: u32,
     /// Time spent reading the prompt, in milliseconds.
     #[serde(default)]
     pub prompt_ms: f64,

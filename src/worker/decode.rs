@@ -12,7 +12,8 @@ use crate::domain::error::ErrorCode;
 use crate::engine::driver::{Driver, Stepped};
 use crate::engine::model::{Decoder, Facts};
 use crate::engine::report::{End, Ended, Output, Settings, Started, never_started};
-use crate::engine::scheduler::{Limits, Scheduler, Waiting};
+use crate::engine::scheduler::cost::Costs;
+use crate::engine::scheduler::{Scheduler, Waiting};
 use crate::engine::text::writer::Written;
 use crate::protocol::event::{self, EndReason, Event, Fatal, Reading, Stats};
 use crate::worker::desk::Shared;
@@ -20,8 +21,6 @@ use crate::worker::live::CancelFlag;
 
 /// Orders that may wait for the thread; it takes them between two steps.
 pub(super) const ORDERS: usize = 1_024;
-/// Part of all cells that idle sequences may keep: idle cells slow every step down.
-const IDLE_SHARE: usize = 4;
 /// Most generations without a sequence. The front's credits keep far below that.
 const MOST_WAITING: usize = 512;
 /// Time between two `reading` events of one generation.
@@ -77,14 +76,8 @@ pub(super) fn run<D: Decoder>(
     orders: &Receiver<Order>,
     shared: &Arc<Shared>,
 ) {
-    let limits = Limits {
-        sequences: facts.sequences,
-        batch: facts.batch,
-        ctx_size: facts.ctx_size,
-        idle_cells: facts.ctx_size * facts.sequences / IDLE_SHARE,
-        cutting: facts.cutting,
-    };
-    let driver = Driver::new(decoder, Scheduler::new(limits), facts.sequences);
+    let scheduler = Scheduler::new(facts.limits, Costs::new(facts.mixed_step));
+    let driver = Driver::new(decoder, scheduler, facts.limits.sequences);
     let output = Lines { shared: Arc::clone(shared), read: HashMap::new() };
     let pushed = Pushed { stats: Stats::default(), at: Instant::now() };
     Thread { driver, output, pushed }.run(orders);
@@ -291,6 +284,7 @@ impl Output for Lines {
             code: None,
             message: None,
             completion_tokens: ended.made,
+            cached_tokens: u32::try_from(ended.cached).unwrap_or(u32::MAX),
             prompt_ms: ended.reading.as_secs_f64() * 1_000.0,
             completion_ms: ended.writing.as_secs_f64() * 1_000.0,
         };

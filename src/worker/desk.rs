@@ -85,6 +85,7 @@ fn ended(id: u64, reason: EndReason) -> End {
         code: None,
         message: None,
         completion_tokens: 0,
+        cached_tokens: 0,
         prompt_ms: 0.0,
         completion_ms: 0.0,
     }
@@ -389,8 +390,8 @@ where
     let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let event = Event::Loaded(Loaded {
         id,
-        slots: narrow(facts.sequences),
-        ctx_size: narrow(facts.ctx_size),
+        slots: narrow(facts.limits.running),
+        ctx_size: narrow(facts.limits.ctx_size),
         chat_template: lexicon.has_template(),
         description: facts.description.clone(),
     });

@@ -1,7 +1,7 @@
 //! A model for tests: a token is a byte, the next one a function of the whole context, and steps wait for
 //! permits where a test wants to look between them.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::domain::error::{ErrorCode, Failure};
 use crate::domain::prompt::{Message, Role};
 use crate::domain::sampling::Sampling;
 use crate::engine::model::{Control, Decoded, Decoder, Facts, Lexicon, ModelError, Special};
-use crate::engine::scheduler::{Cutting, Entry, SeqIdx, Token};
+use crate::engine::scheduler::{Adapters, Cutting, Entry, Limits, SeqIdx, Token};
 use crate::protocol::command::Load;
 use crate::worker::loader::{LoadFailure, Loader, Parts};
 
@@ -69,16 +69,22 @@ impl Loader for FakeLoader {
             let failure = Failure::new(ErrorCode::Unavailable, "no such model");
             return Err(LoadFailure::Failed(failure));
         }
-        let facts = Facts {
-            ctx_size: load.settings.ctx_size as usize,
-            sequences: load.settings.slots as usize,
-            batch: load.settings.batch as usize,
+        let settings = &load.settings;
+        let limits = Limits {
+            running: settings.slots as usize,
+            sequences: settings.slots as usize + 2,
+            batch: settings.batch as usize,
+            ctx_size: settings.ctx_size as usize,
+            cells: (settings.ctx_size * settings.slots) as usize,
+            idle_cells: settings.idle_cells as usize,
+            host_bytes: (settings.cache_ram as usize) << 20,
             cutting: Cutting::Anywhere,
-            description: "a fake".into(),
         };
+        let mixed_step = Duration::from_millis(settings.step_ms.into());
+        let facts = Facts { limits, mixed_step, can_shift: true, description: "a fake".into() };
         let gate = self.gate.lock().unwrap().take();
         let decoder =
-            FakeDecoder { cache: vec![Vec::new(); facts.sequences], step: Vec::new(), gate };
+            FakeDecoder { cache: vec![Vec::new(); limits.sequences], step: Vec::new(), gate };
         Ok(Parts { decoder, lexicon: Arc::new(FakeLexicon(self.template)), facts })
     }
 }
@@ -135,6 +141,35 @@ impl Decoder for FakeDecoder {
         self.cache[seq].truncate(from);
         true
     }
+
+    fn share(&mut self, from: SeqIdx, to: SeqIdx, range: Range<usize>) {
+        let cells = self.cache[from][range].to_vec();
+        self.cache[to].extend(cells);
+    }
+
+    fn save(&mut self, seq: SeqIdx, range: Range<usize>) -> Option<Vec<u8>> {
+        let start = i32::try_from(range.start).ok()?;
+        let tokens = std::iter::once(start).chain(self.cache[seq][range].iter().copied());
+        Some(tokens.flat_map(Token::to_le_bytes).collect())
+    }
+
+    fn restore(&mut self, seq: SeqIdx, state: &[u8], range: Range<usize>) -> bool {
+        let mut words = state.chunks_exact(4).map(|c| Token::from_le_bytes(c.try_into().unwrap()));
+        let start = usize::try_from(words.next().unwrap()).unwrap();
+        let tokens: Vec<Token> = words.collect();
+        self.cache[seq].extend(&tokens[range.start - start..range.end - start]);
+        true
+    }
+
+    fn own(&mut self, _: SeqIdx) -> bool {
+        true
+    }
+
+    fn shift(&mut self, seq: SeqIdx, gone: Range<usize>) {
+        self.cache[seq].drain(gone);
+    }
+
+    fn adapt(&mut self, _: Adapters) {}
 
     fn append_bytes(&self, token: Token, out: &mut Vec<u8>) {
         out.extend(u8::try_from(token));

@@ -7,7 +7,7 @@ use crate::domain::prompt::{Message, PlainFormat, Role, crop};
 use crate::domain::sampling::{Sampling, Stops};
 use crate::engine::model::{Control, Lexicon, ModelError, Special};
 use crate::engine::report::Settings;
-use crate::engine::scheduler::Token;
+use crate::engine::scheduler::{OnFull, Token};
 use crate::protocol::command::{Chat, Generate, Plain, Prompt, SamplingParams, TextPrompt};
 
 /// Most bytes of a prompt for each token of the context: what lies above cannot fit and is not worth
@@ -19,6 +19,8 @@ const BYTES_PER_TOKEN: usize = 32;
 pub struct Prepared {
     /// What the model is given; 1 to `ctx_size` − 1 tokens.
     pub prompt: Vec<Token>,
+    /// What happens when the context is full.
+    pub on_full: OnFull,
     /// Most tokens to make; 0 ends it at once.
     pub most: usize,
     /// The rest.
@@ -41,6 +43,7 @@ pub fn prepare(
     let stops = Stops { exact: generate.stop, any_case: generate.anti_prompts };
     let stops = stops.checked().map_err(wrong)?;
     let most = generate.n_predict.map_or(usize::MAX, |n| n as usize);
+    let (shifts, n_keep) = (generate.context_shift, generate.n_keep);
     let (prompt, dropped) = match generate.prompt {
         Prompt::Text(text) => (text_tokens(&text, lexicon, ctx_size)?, 0),
         Prompt::Chat(chat) => chat_tokens(&chat, lexicon, Room { ctx_size, most })?,
@@ -52,7 +55,14 @@ pub fn prepare(
         return Err(exceeded(prompt.len(), ctx_size));
     }
     let dropped = u32::try_from(dropped).unwrap_or(u32::MAX);
-    Ok(Prepared { prompt, most, settings: Settings { sampling, stops, dropped } })
+    let settings = Settings { sampling, stops, dropped };
+    let on_full = if shifts {
+        // Anything below 0 keeps the whole prompt.
+        OnFull::Shift { keep: usize::try_from(n_keep).unwrap_or(prompt.len()) }
+    } else {
+        OnFull::End
+    };
+    Ok(Prepared { prompt, on_full, most, settings })
 }
 
 /// The text that `generate` would read for a conversation that fits.
@@ -266,6 +276,8 @@ mod tests {
             sampling: SamplingParams::default(),
             stop: vec![],
             anti_prompts: vec![],
+            context_shift: false,
+            n_keep: 0,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::protocol::event::{Embedding, Event, Text, Tokens, Vector};
 use crate::worker::decode::{Order, Submission};
 use crate::worker::desk::{Ready, Shared};
 use crate::worker::live::CancelFlag;
-use crate::worker::prepare::{chat_text, prepare};
+use crate::worker::prepare::{Prepared, chat_text, prepare};
 
 /// Tasks that may wait for a preparation thread; more are answered `busy`.
 pub(super) const TASKS: usize = 256;
@@ -115,10 +115,15 @@ fn generate(generation: Generation, ready: &Ready, shared: &Arc<Shared>) {
     if cancelled.is_set() {
         return shared.cancelled(id);
     }
-    match prepare(generate, &*ready.lexicon, ready.facts.ctx_size) {
+    if generate.context_shift && !ready.facts.can_shift {
+        let text = "this model's context cannot be shifted; leave `context_shift` out";
+        return shared.fail(id, ErrorCode::Unsupported, text.into());
+    }
+    match prepare(generate, &*ready.lexicon, ready.facts.limits.ctx_size) {
         Ok(prepared) => {
-            let waiting = Waiting { id, ticket, prompt: prepared.prompt, most: prepared.most };
-            let submission = Submission::new(waiting, prepared.settings, cancelled, shared);
+            let Prepared { prompt, most, on_full, settings } = prepared;
+            let waiting = Waiting { id, ticket, prompt, most, adapters: 0, on_full };
+            let submission = Submission::new(waiting, settings, cancelled, shared);
             // An error means that the model was unloaded; dropping the order ends the generation.
             let _ = ready.orders.send(Order::Submit(Box::new(submission)));
         }

@@ -47,6 +47,8 @@ impl Example {
             n_predict,
             sampling: ask::SamplingParams::default(),
             stop: Vec::new(),
+            context_shift: false,
+            n_keep: 0,
             anti_prompts: Vec::new(),
         })));
     }

@@ -1,5 +1,6 @@
 //! A context: cache, threads, steps.
 
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::engine::llama::log;
 use crate::engine::llama::model::{Model, reason};
 use crate::engine::llama::sampler::Sampler;
 use crate::engine::model::{Control, Decoded, Decoder, ModelError};
-use crate::engine::scheduler::{Entry, SeqIdx, Token};
+use crate::engine::scheduler::{Adapters, Entry, SeqIdx, Token};
 
 /// How long the threads of a pool look for work before they sleep, in ggml's units of 131,072 looks.
 ///
@@ -57,8 +58,10 @@ impl KvType {
 /// How to make a context for generations.
 #[derive(Clone, Copy, Debug)]
 pub struct ContextSettings {
-    /// Cells of one sequence.
+    /// Most cells of one sequence.
     pub ctx_size: usize,
+    /// Cells of all sequences together.
+    pub cells: usize,
     /// Sequences, 1 to [`MOST_SEQUENCES`].
     pub sequences: usize,
     /// Most tokens of a step.
@@ -67,6 +70,8 @@ pub struct ContextSettings {
     pub threads: u32,
     /// Type of the cache.
     pub kv_type: KvType,
+    /// Whether states are saved and put back; it takes one more sequence.
+    pub moves_states: bool,
 }
 
 /// Threads that compute; they sleep while there is nothing to do.
@@ -182,16 +187,13 @@ impl LlamaDecoder {
 }
 
 fn make(model: &Arc<Model>, settings: ContextSettings) -> Result<RawContext, ModelError> {
-    let cells = settings.ctx_size.checked_mul(settings.sequences);
-    let cells = cells.and_then(|cells| u32::try_from(cells).ok()).ok_or_else(|| {
-        let ContextSettings { ctx_size, sequences, .. } = settings;
-        ModelError(format!("a context of {sequences} times {ctx_size} tokens is too large"))
-    })?;
+    let cells = u32::try_from(settings.cells)
+        .map_err(|_| ModelError(format!("a cache of {} tokens is too large", settings.cells)))?;
     let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let raw = ffi::ContextSettings {
         n_ctx: cells,
         n_batch: narrow(settings.batch),
-        n_seq_max: narrow(settings.sequences),
+        n_seq_max: narrow(settings.sequences + usize::from(settings.moves_states)),
         threads: thread_count(settings.threads),
         kv_type: settings.kv_type.raw(),
         embeddings: false,
@@ -203,6 +205,60 @@ fn make(model: &Arc<Model>, settings: ContextSettings) -> Result<RawContext, Mod
 /// Threads as ggml takes them: at least 1, at most `GGML_MAX_N_THREADS`.
 pub(super) fn thread_count(threads: u32) -> i32 {
     i32::try_from(threads).unwrap_or(1).clamp(1, 512)
+}
+
+impl LlamaDecoder {
+    /// Whether positions can be moved, for a context that goes on when it is full.
+    pub fn can_shift(&mut self) -> bool {
+        // SAFETY: the context lives.
+        unsafe { ffi::lollmsd_can_shift(self.context.raw()) }
+    }
+
+    /// The sequence that no generation has: states go through it.
+    fn between(&self) -> i32 {
+        i32::try_from(self.settings.sequences).expect("there are at most 256")
+    }
+
+    fn clear(&mut self, seq: i32) {
+        // SAFETY: the context lives; llama.cpp checks the sequence number.
+        unsafe { ffi::lollmsd_seq_rm(self.context.raw(), seq, 0) };
+    }
+
+    fn share_raw(&mut self, from: i32, to: i32, range: Range<usize>) {
+        let (start, end) = (position(range.start), position(range.end));
+        // SAFETY: the context lives; both sequences are below `n_seq_max`, which llama.cpp asserts.
+        unsafe { ffi::lollmsd_seq_share(self.context.raw(), from, to, start, end) };
+    }
+
+    fn state(&mut self, seq: i32) -> Option<Vec<u8>> {
+        // SAFETY: the context lives.
+        let size = unsafe { ffi::lollmsd_seq_state_size(self.context.raw(), seq) };
+        let mut state = Vec::new();
+        // A state may be large: no memory for it is no reason to end the process.
+        state.try_reserve_exact(size).ok()?;
+        state.resize(size, 0);
+        // SAFETY: `state` has `size` bytes.
+        let written = unsafe {
+            ffi::lollmsd_seq_state_get(self.context.raw(), seq, state.as_mut_ptr(), size)
+        };
+        (written == size && size > 0).then_some(state)
+    }
+
+    fn set_state(&mut self, seq: i32, state: &[u8]) -> bool {
+        // SAFETY: llama.cpp reads at most `len` bytes.
+        let read = unsafe {
+            ffi::lollmsd_seq_state_set(self.context.raw(), seq, state.as_ptr(), state.len())
+        };
+        if read != state.len() {
+            self.clear(seq);
+        }
+        read == state.len()
+    }
+}
+
+/// A sequence or a position as llama.cpp counts them.
+fn position(at: usize) -> i32 {
+    i32::try_from(at).expect("a cache has fewer than 2^31 cells")
 }
 
 impl Decoder for LlamaDecoder {
@@ -237,6 +293,47 @@ impl Decoder for LlamaDecoder {
         // SAFETY: the context lives; llama.cpp checks the sequence number.
         unsafe { ffi::lollmsd_seq_rm(self.context.raw(), seq, from) }
     }
+
+    fn share(&mut self, from: SeqIdx, to: SeqIdx, range: Range<usize>) {
+        self.share_raw(position(from), position(to), range);
+    }
+
+    fn save(&mut self, seq: SeqIdx, range: Range<usize>) -> Option<Vec<u8>> {
+        // llama.cpp knows states of whole sequences only.
+        let between = self.between();
+        self.share_raw(position(seq), between, range);
+        let state = self.state(between);
+        self.clear(between);
+        state
+    }
+
+    fn restore(&mut self, seq: SeqIdx, state: &[u8], range: Range<usize>) -> bool {
+        let between = self.between();
+        let done = self.set_state(between, state);
+        if done {
+            self.share_raw(between, position(seq), range);
+            self.clear(between);
+        }
+        done
+    }
+
+    fn own(&mut self, seq: SeqIdx) -> bool {
+        let seq = position(seq);
+        let Some(state) = self.state(seq) else {
+            self.clear(seq);
+            return false;
+        };
+        self.clear(seq);
+        self.set_state(seq, &state)
+    }
+
+    fn shift(&mut self, seq: SeqIdx, gone: Range<usize>) {
+        let (start, end) = (position(gone.start), position(gone.end));
+        // SAFETY: the context lives; llama.cpp checks the sequence number.
+        unsafe { ffi::lollmsd_seq_shift(self.context.raw(), position(seq), start, end) };
+    }
+
+    fn adapt(&mut self, _adapters: Adapters) {}
 
     fn append_bytes(&self, token: Token, out: &mut Vec<u8>) {
         self.context.model.append_bytes(token, Control::Text, out);

@@ -72,6 +72,28 @@ unsafe extern "C" {
         size: usize,
     ) -> i32;
     pub(super) fn lollmsd_seq_rm(ctx: *mut sys::llama_context, seq: i32, from: i32) -> bool;
+    pub(super) fn lollmsd_seq_share(
+        ctx: *mut sys::llama_context,
+        from: i32,
+        to: i32,
+        start: i32,
+        end: i32,
+    );
+    pub(super) fn lollmsd_seq_shift(ctx: *mut sys::llama_context, seq: i32, start: i32, end: i32);
+    pub(super) fn lollmsd_can_shift(ctx: *const sys::llama_context) -> bool;
+    pub(super) fn lollmsd_seq_state_size(ctx: *mut sys::llama_context, seq: i32) -> usize;
+    pub(super) fn lollmsd_seq_state_get(
+        ctx: *mut sys::llama_context,
+        seq: i32,
+        to: *mut u8,
+        size: usize,
+    ) -> usize;
+    pub(super) fn lollmsd_seq_state_set(
+        ctx: *mut sys::llama_context,
+        seq: i32,
+        from: *const u8,
+        size: usize,
+    ) -> usize;
     pub(super) fn lollmsd_tokenize(
         vocab: *const sys::llama_vocab,
         text: *const c_char,

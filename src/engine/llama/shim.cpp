@@ -196,6 +196,58 @@ bool lollmsd_seq_rm(llama_context * ctx, int32_t seq, int32_t from) noexcept {
     }
 }
 
+// Lets `to` hold the cells of `from` at the positions [start, end) too.
+void lollmsd_seq_share(llama_context * ctx, int32_t from, int32_t to, int32_t start, int32_t end) noexcept {
+    try {
+        llama_memory_seq_cp(llama_get_memory(ctx), from, to, start, end);
+    } catch (...) {
+        // Nothing in it throws but for want of memory, which the next step meets too.
+    }
+}
+
+// Takes the positions [start, end) out and moves what follows there. The caller knows that it can be done.
+void lollmsd_seq_shift(llama_context * ctx, int32_t seq, int32_t start, int32_t end) noexcept {
+    try {
+        llama_memory_t memory = llama_get_memory(ctx);
+        llama_memory_seq_rm(memory, seq, start, end);
+        llama_memory_seq_add(memory, seq, end, -1, start - end);
+    } catch (...) {
+        // As above.
+    }
+}
+
+bool lollmsd_can_shift(const llama_context * ctx) noexcept {
+    try {
+        return llama_memory_can_shift(llama_get_memory(ctx));
+    } catch (...) {
+        return false;
+    }
+}
+
+size_t lollmsd_seq_state_size(llama_context * ctx, int32_t seq) noexcept {
+    try {
+        return llama_state_seq_get_size(ctx, seq);
+    } catch (...) {
+        return 0;
+    }
+}
+
+size_t lollmsd_seq_state_get(llama_context * ctx, int32_t seq, uint8_t * to, size_t size) noexcept {
+    try {
+        return llama_state_seq_get_data(ctx, to, size, seq);
+    } catch (...) {
+        return 0;
+    }
+}
+
+size_t lollmsd_seq_state_set(llama_context * ctx, int32_t seq, const uint8_t * from, size_t size) noexcept {
+    try {
+        return llama_state_seq_set_data(ctx, from, size, seq);
+    } catch (...) {
+        return 0;
+    }
+}
+
 int32_t lollmsd_tokenize(
         const llama_vocab * vocab, const char * text, int32_t length, llama_token * tokens,
         int32_t capacity, bool add_special, bool parse_special, char * err, size_t size) noexcept {

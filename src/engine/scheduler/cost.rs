@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// A step that reads prompts while others write lasts at most this many decode steps …
 const MIXED_STEPS: f64 = 6.0;
-/// … or this long, whichever is longer (seconds).
-const MIXED_LEAST: f64 = 0.020;
+/// … or this long, whichever is longer, when nobody chose.
+pub const MIXED_LEAST: Duration = Duration::from_millis(20);
 /// A step that only reads lasts at most about this long (seconds), so that a cancel is quick.
 const READING: f64 = 0.250;
 /// Tokens of a first step while nothing is known. 32 tokens are 40 ms on a small machine with a model
@@ -17,15 +17,28 @@ const LEAST_CHUNK: usize = 32;
 const WEIGHT: f64 = 0.25;
 
 /// Running costs in seconds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Costs {
+    /// A step that reads prompts while others write may always last this long.
+    mixed_least: f64,
     /// A step in which every sequence writes one token.
     step: Option<f64>,
     /// One more token of a prompt.
     token: Option<f64>,
 }
 
+impl Default for Costs {
+    fn default() -> Self {
+        Self::new(MIXED_LEAST)
+    }
+}
+
 impl Costs {
+    /// Nothing is known yet. While others write, a step that reads prompts may always last `mixed_least`.
+    pub fn new(mixed_least: Duration) -> Self {
+        Self { mixed_least: mixed_least.as_secs_f64(), step: None, token: None }
+    }
+
     /// How many tokens of prompts the next step may have beside `writing` tokens of completions.
     pub fn chunk(&self, writing: usize, most: usize) -> usize {
         let Some(token) = self.token else { return FIRST_CHUNK.min(most) };
@@ -33,7 +46,7 @@ impl Costs {
             (READING, LEAST_CHUNK)
         } else {
             let step = self.step.unwrap_or(0.0);
-            ((MIXED_STEPS * step).max(MIXED_LEAST) - step, 1)
+            ((MIXED_STEPS * step).max(self.mixed_least) - step, 1)
         };
         // Far beyond any batch: no precision or sign can be lost that matters.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped here")]

@@ -2,27 +2,41 @@
 //!
 //! Pure: no clock, thread, channel or model; durations are handed in. Owned by the decode thread.
 //!
-//! Guarantees, held by the properties in `props.rs`: a batch never exceeds [`Limits::batch`]; a sequence
-//! runs one generation; generations start in order, except that one whose prompt begins with what a free
-//! sequence holds may overtake, and nobody is overtaken more than [`queue::MOST_OVERTAKEN`] times; a
-//! cancelled generation is in no later batch; each generation ends exactly once; the cells of a sequence
-//! are exactly the prompt and the completion, in order.
+//! Between two steps the caller does what [`Scheduler::next_move`] says to the cache, admits what
+//! [`Scheduler::admit`] gives it, and decodes what [`Scheduler::plan`] planned.
+//!
+//! Guarantees, held by the properties in `props`: a batch never exceeds [`Limits::batch`] and has one
+//! set of adapters; a sequence runs one generation; generations start in order, except that one whose
+//! prompt begins with what the cache holds may overtake, and nobody is overtaken more than
+//! [`queue::MOST_OVERTAKEN`] times; a cancelled generation is in no later batch; each generation ends
+//! exactly once; the cells of a sequence are exactly the prompt and the completion, in order, whichever
+//! of them it shares with others; what leaves the context is no running sequence.
 
+mod admission;
+mod cells;
 pub mod cost;
 mod failure;
+pub mod host;
+mod moves;
 pub mod queue;
 mod sequence;
 
 #[cfg(test)]
 mod props;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::engine::scheduler::cells::Cells;
 use crate::engine::scheduler::cost::Costs;
+use crate::engine::scheduler::host::HostCache;
+use crate::engine::scheduler::moves::Saving;
 use crate::engine::scheduler::queue::Queue;
 use crate::engine::scheduler::sequence::{Job, Sequence};
 
+pub use crate::engine::scheduler::admission::{Admitted, Cancelled};
 pub use crate::engine::scheduler::failure::NoRoom;
+pub use crate::engine::scheduler::moves::{Move, Restored};
 pub use crate::engine::scheduler::queue::Waiting;
 
 /// A token of the model's vocabulary.
@@ -30,19 +44,41 @@ pub type Token = i32;
 /// Number of a sequence: 0 to [`Limits::sequences`] − 1.
 pub type SeqIdx = usize;
 
+/// Names a set of adapters that a generation's cells are computed with; 0 is the model as it is.
+pub type Adapters = u32;
+
 /// Sizes that never change while a model is loaded.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Sequences; at least 1 and at most `batch`.
+    /// Generations that run at the same time; at least 1 and at most `batch`.
+    pub running: usize,
+    /// Sequences, `running` at least; the others keep the cells of earlier chats.
     pub sequences: usize,
     /// Most tokens of one decode step.
     pub batch: usize,
     /// Cells of one sequence: prompt and completion together.
     pub ctx_size: usize,
-    /// Most cells that idle sequences may keep together; the one used last may always stay.
+    /// Cells of the cache, `ctx_size` at least.
+    pub cells: usize,
+    /// Most cells that only idle sequences hold while others run: idle cells slow every step down.
     pub idle_cells: usize,
+    /// Bytes of host memory for chats that left the cache; 0 turns that off.
+    pub host_bytes: usize,
     /// What can be done to a sequence in the cache.
     pub cutting: Cutting,
+}
+
+/// What happens when a generation has used all cells of its sequence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// It ends.
+    #[default]
+    End,
+    /// The first `keep` tokens stay, of the others the older half goes.
+    Shift {
+        /// Tokens at the beginning that stay.
+        keep: usize,
+    },
 }
 
 /// Whether the end of a sequence can be taken out of the cache.
@@ -65,30 +101,6 @@ pub struct Entry {
     pub seq: SeqIdx,
     /// Whether the next token is to be chosen after it.
     pub wants_logits: bool,
-}
-
-/// A generation got a sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Admitted {
-    /// The generation.
-    pub id: u64,
-    /// Its sequence.
-    pub seq: SeqIdx,
-    /// Cells that stay; everything from this position on must go out of the cache before the next step.
-    pub cached: usize,
-    /// Whether anything is there to take out.
-    pub cut: Cut,
-    /// Tokens of its prompt.
-    pub prompt: usize,
-}
-
-/// Whether cells must go out of the cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// Nothing lies behind the kept cells.
-    Nothing,
-    /// What lies behind them goes.
-    Rest,
 }
 
 /// The token chosen for an entry that wanted logits.
@@ -122,112 +134,70 @@ pub enum Outcome {
     Limit(SeqIdx),
 }
 
-/// Where a cancelled generation was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cancelled {
-    /// Not admitted yet.
-    Waiting,
-    /// In this sequence, which is free now.
-    Running(SeqIdx),
-}
-
 /// The scheduler. See the module's guarantees.
 #[derive(Debug)]
 pub struct Scheduler {
     limits: Limits,
     sequences: Vec<Sequence>,
+    cells: Cells,
     queue: Queue,
+    host: HostCache,
     costs: Costs,
     /// Counts admissions and ends, to know which idle sequence was used last.
     uses: u64,
     /// Upper bound of a batch while the cache is short of room.
     narrow: Option<usize>,
+    /// Moves that are decided on, in order.
+    moves: VecDeque<Move>,
+    saving: Option<Saving>,
+    /// A state went in or out since the last step.
+    moved_state: bool,
+    /// A step found no room: idle sequences must go.
+    short_of_cells: bool,
+    /// Cells that only idle sequences hold, while that is known.
+    idle: Option<usize>,
+    /// The set of adapters of the last batch.
+    adapters: Adapters,
     batch: Vec<Entry>,
     outcomes: Vec<Outcome>,
 }
 
 impl Scheduler {
-    /// A scheduler with empty sequences.
-    pub fn new(limits: Limits) -> Self {
-        let batch = limits.batch.max(limits.sequences);
+    /// A scheduler with empty sequences. `costs` says how long a step may last.
+    pub fn new(limits: Limits, costs: Costs) -> Self {
+        let batch = limits.batch.max(limits.running);
+        let sequences = limits.sequences.max(limits.running);
+        let cells = limits.cells.max(limits.ctx_size);
         Self {
-            limits: Limits { batch, ..limits },
-            sequences: (0..limits.sequences).map(|_| Sequence::default()).collect(),
+            limits: Limits { sequences, batch, cells, ..limits },
+            sequences: (0..sequences).map(|_| Sequence::default()).collect(),
+            cells: Cells::default(),
             queue: Queue::default(),
-            costs: Costs::default(),
+            host: HostCache::new(limits.host_bytes),
+            costs,
             uses: 0,
             narrow: None,
+            moves: VecDeque::new(),
+            saving: None,
+            moved_state: false,
+            short_of_cells: false,
+            idle: None,
+            adapters: 0,
             batch: Vec::with_capacity(batch),
             outcomes: Vec::new(),
         }
-    }
-
-    /// Takes a generation into the queue, behind all whose ticket is lower.
-    ///
-    /// Its prompt must have 1 to `ctx_size` − 1 tokens and it must be allowed to make at least one.
-    pub fn submit(&mut self, waiting: Waiting) {
-        debug_assert!(!waiting.prompt.is_empty() && waiting.prompt.len() < self.limits.ctx_size);
-        debug_assert!(waiting.most >= 1);
-        self.queue.insert(waiting);
-    }
-
-    /// Ends a generation wherever it is; its sequence is free at once and keeps its cells as cache.
-    pub fn cancel(&mut self, id: u64) -> Option<Cancelled> {
-        if self.queue.remove(id) {
-            return Some(Cancelled::Waiting);
-        }
-        let seq = self.sequences.iter().position(|s| s.job().is_some_and(|job| job.id == id))?;
-        self.finish(seq);
-        Some(Cancelled::Running(seq))
-    }
-
-    /// Gives a free sequence to a waiting generation; ask again until it returns `None`.
-    pub fn admit(&mut self) -> Option<Admitted> {
-        let chosen = self.queue.choose(&self.sequences, self.limits.cutting)?;
-        let waiting = self.queue.take(chosen.place);
-        self.uses += 1;
-        let room = self.limits.ctx_size - waiting.prompt.len();
-        let sequence = &mut self.sequences[chosen.seq];
-        let cut = if sequence.tokens.len() > chosen.cached { Cut::Rest } else { Cut::Nothing };
-        let admitted = Admitted {
-            id: waiting.id,
-            seq: chosen.seq,
-            cached: chosen.cached,
-            cut,
-            prompt: waiting.prompt.len(),
-        };
-        sequence.tokens.truncate(chosen.cached);
-        sequence.start(Job::new(waiting, room), self.uses);
-        Some(admitted)
-    }
-
-    /// Reports that the cache refused to cut a sequence: it was emptied instead and is read from its
-    /// beginning, and from now on sequences are only reused where nothing must be cut.
-    pub fn reread(&mut self, seq: SeqIdx) {
-        self.sequences[seq].tokens.clear();
-        self.limits.cutting = Cutting::WholeOnly;
-    }
-
-    /// An idle sequence whose cells are too many, if there is one; the caller takes it out of the cache.
-    pub fn trim(&mut self) -> Option<SeqIdx> {
-        let idle = |s: &&Sequence| s.job().is_none() && !s.tokens.is_empty();
-        let cells: usize = self.sequences.iter().filter(idle).map(|s| s.tokens.len()).sum();
-        if cells <= self.limits.idle_cells || self.sequences.iter().filter(idle).count() < 2 {
-            return None;
-        }
-        let oldest = (0..self.sequences.len())
-            .filter(|&seq| idle(&&self.sequences[seq]))
-            .min_by_key(|&seq| self.sequences[seq].last_use)?;
-        self.sequences[oldest].tokens.clear();
-        Some(oldest)
     }
 
     /// The next decode step: one token for each writing sequence, then pieces of prompts as far as the
     /// time of the step allows. Empty when nothing runs. Changes nothing until [`Scheduler::advance`].
     pub fn plan(&mut self) -> &[Entry] {
         self.batch.clear();
+        self.moved_state = false;
+        let Some(adapters) = self.next_adapters() else { return &self.batch };
+        self.adapters = adapters;
         for (seq, sequence) in self.sequences.iter().enumerate() {
-            if let Some(token) = sequence.job().and_then(|job| job.pending) {
+            let pending = sequence.job().and_then(|job| job.pending);
+            if let Some(token) = pending.filter(|_| sequence.adapters == adapters) {
                 let position = sequence.tokens.len();
                 self.batch.push(Entry { token, position, seq, wants_logits: true });
             }
@@ -235,7 +205,7 @@ impl Scheduler {
         let writing = self.batch.len();
         let most =
             self.narrow.unwrap_or(self.limits.batch).clamp(writing.max(1), self.limits.batch);
-        let readers = self.sequences.iter().filter(|s| s.to_read() > 0).count();
+        let readers = self.sequences.iter().filter(|s| reads(s, adapters)).count();
         if readers > 0 {
             let room = self.costs.chunk(writing, most).min(most - writing);
             self.plan_reading(room, readers);
@@ -243,11 +213,19 @@ impl Scheduler {
         &self.batch
     }
 
+    /// The set of adapters that is next: one batch has one set, and the sets take turns.
+    fn next_adapters(&self) -> Option<Adapters> {
+        let ready = self.sequences.iter().filter(|s| s.is_writing() || reads(s, s.adapters));
+        let turn = |sequence: &&Sequence| sequence.adapters.wrapping_sub(self.adapters + 1);
+        ready.min_by_key(turn).map(|sequence| sequence.adapters)
+    }
+
     /// Shares `room` between the prompts that are being read: equal parts, and what a short prompt
     /// leaves goes to the longer ones.
     fn plan_reading(&mut self, mut room: usize, mut readers: usize) {
-        let mut order: Vec<SeqIdx> =
-            (0..self.sequences.len()).filter(|&seq| self.sequences[seq].to_read() > 0).collect();
+        let mut order: Vec<SeqIdx> = (0..self.sequences.len())
+            .filter(|&seq| reads(&self.sequences[seq], self.adapters))
+            .collect();
         order.sort_by_key(|&seq| self.sequences[seq].to_read());
         for seq in order {
             let sequence = &self.sequences[seq];
@@ -277,7 +255,7 @@ impl Scheduler {
         let mut writing = 0;
         for entry in &self.batch {
             let sequence = &mut self.sequences[entry.seq];
-            sequence.tokens.push(entry.token);
+            sequence.push(entry.token, &mut self.cells);
             writing += usize::from(sequence.job().is_some_and(|job| job.pending.is_some()));
         }
         self.costs.observe(writing, self.batch.len() - writing, took);
@@ -316,6 +294,16 @@ impl Scheduler {
         self.outcomes[at]
     }
 
+    /// The set of adapters of the planned batch.
+    pub fn adapters(&self) -> Adapters {
+        self.adapters
+    }
+
+    /// Tokens of the prompt in a sequence that came from the cache.
+    pub fn cached(&self, seq: SeqIdx) -> usize {
+        self.sequences[seq].job().map_or(0, |job| job.cached)
+    }
+
     /// The prompt of the generation in a sequence; empty when it is free.
     pub fn prompt(&self, seq: SeqIdx) -> &[Token] {
         self.sequences[seq].job().map_or(&[], |job| &job.prompt)
@@ -331,9 +319,28 @@ impl Scheduler {
         self.queue.len()
     }
 
-    /// Makes a sequence idle.
-    fn finish(&mut self, seq: SeqIdx) {
-        self.uses += 1;
-        self.sequences[seq].stop(self.uses);
+    /// Cells that sequences hold, and bytes of host memory for chats that left.
+    pub fn kept(&self) -> (usize, usize) {
+        (self.cells.taken(), self.host.bytes())
     }
+
+    /// Makes a sequence idle.
+    fn finish(&mut self, seq: SeqIdx) -> Option<Job> {
+        self.uses += 1;
+        self.idle = None;
+        let job = self.sequences[seq].stop(self.uses);
+        if self.sequences[seq].shifted {
+            // Nobody can go on from cells that were moved.
+            self.sequences[seq].truncate(0, &mut self.cells);
+            self.moves.push_back(Move::Cut(seq, 0));
+        }
+        job
+    }
+}
+
+/// Whether a sequence has something to read now, with these adapters.
+fn reads(sequence: &Sequence, adapters: Adapters) -> bool {
+    sequence.adapters == adapters
+        && sequence.to_read() > 0
+        && sequence.job().is_some_and(|job| !job.expects)
 }

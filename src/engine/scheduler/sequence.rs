@@ -1,13 +1,20 @@
 //! One sequence of the cache and the generation that runs in it.
 
-use crate::engine::scheduler::Token;
+use crate::engine::scheduler::cells::{Cell, Cells};
 use crate::engine::scheduler::queue::Waiting;
+use crate::engine::scheduler::{Adapters, OnFull, Token};
 
 /// A sequence: its cells, and its generation while it has one.
 #[derive(Debug, Default)]
 pub(super) struct Sequence {
     /// The tokens of its cells, from position 0.
     pub(super) tokens: Vec<Token>,
+    /// The cells, in the same order; other sequences may hold some of them too.
+    pub(super) cells: Vec<Cell>,
+    /// What its cells were computed with.
+    pub(super) adapters: Adapters,
+    /// Its cells were moved to other positions: they are good for its own generation and no other.
+    pub(super) shifted: bool,
     /// When it was last given away or freed; larger is later.
     pub(super) last_use: u64,
     pub(super) job: Option<Job>,
@@ -23,15 +30,41 @@ pub(super) struct Job {
     /// Most tokens it may make, the room in the context included.
     pub(super) most: usize,
     pub(super) made: usize,
+    pub(super) on_full: OnFull,
     /// The token chosen last, to be decoded next; absent while the prompt is being read.
     pub(super) pending: Option<Token>,
+    /// Tokens of the prompt that came from elsewhere and were not decoded.
+    pub(super) cached: usize,
+    /// Another sequence or the host's memory will soon have what it would read next.
+    pub(super) expects: bool,
+    /// States may be put back from the host's memory; not any more once that failed.
+    pub(super) restores: bool,
 }
 
 impl Job {
-    pub(super) fn new(waiting: Waiting, room: usize) -> Self {
-        let most = waiting.most.min(room);
-        let Waiting { id, ticket, prompt, .. } = waiting;
-        Self { id, ticket, prompt, most, made: 0, pending: None }
+    pub(super) fn new(waiting: Waiting, ctx_size: usize) -> Self {
+        let Waiting { id, ticket, prompt, most, on_full, .. } = waiting;
+        let most = match on_full {
+            OnFull::End => most.min(ctx_size - prompt.len()),
+            OnFull::Shift { .. } => most,
+        };
+        Self {
+            id,
+            ticket,
+            prompt,
+            most,
+            made: 0,
+            on_full,
+            pending: None,
+            cached: 0,
+            expects: false,
+            restores: true,
+        }
+    }
+
+    /// Tokens that it may still make.
+    pub(super) fn left(&self) -> usize {
+        self.most - self.made
     }
 }
 
@@ -49,9 +82,24 @@ impl Sequence {
         self.last_use = now;
     }
 
-    pub(super) fn stop(&mut self, now: u64) {
-        self.job = None;
+    pub(super) fn stop(&mut self, now: u64) -> Option<Job> {
         self.last_use = now;
+        self.job.take()
+    }
+
+    /// Whether it holds cells and no generation.
+    pub(super) fn is_idle(&self) -> bool {
+        self.job.is_none() && !self.tokens.is_empty()
+    }
+
+    /// Whether it has neither cells nor a generation.
+    pub(super) fn is_empty(&self) -> bool {
+        self.job.is_none() && self.tokens.is_empty()
+    }
+
+    /// Whether it writes.
+    pub(super) fn is_writing(&self) -> bool {
+        self.job().is_some_and(|job| job.pending.is_some())
     }
 
     /// Tokens of the prompt that are still to be read.
@@ -62,10 +110,39 @@ impl Sequence {
         }
     }
 
+    pub(super) fn push(&mut self, token: Token, cells: &mut Cells) {
+        self.tokens.push(token);
+        self.cells.push(cells.take());
+    }
+
+    /// Lets go of everything from position `len` on.
+    pub(super) fn truncate(&mut self, len: usize, cells: &mut Cells) {
+        self.tokens.truncate(len);
+        cells.release(self.cells.drain(len.min(self.cells.len())..));
+        if len == 0 {
+            self.shifted = false;
+        }
+    }
+
     /// How many cells a prompt can take over. Never all of the prompt: its last token must be read, for
     /// the first token of the completion is chosen after it.
-    pub(super) fn common_prefix(&self, prompt: &[Token]) -> usize {
-        let most = prompt.len() - 1;
-        self.tokens.iter().zip(&prompt[..most]).take_while(|(a, b)| a == b).count()
+    pub(super) fn common_prefix(&self, prompt: &[Token], adapters: Adapters) -> usize {
+        if self.shifted || self.adapters != adapters {
+            return 0;
+        }
+        common(&self.tokens, &prompt[..prompt.len() - 1])
     }
+
+    /// Whether the first `len` tokens lie in the same cells as those of another sequence.
+    pub(super) fn shares(&self, other: &Self, len: usize) -> bool {
+        let last = len.checked_sub(1);
+        last.is_none_or(|last| {
+            self.cells.get(last).is_some_and(|cell| other.cells.get(last) == Some(cell))
+        })
+    }
+}
+
+/// Length of the common beginning.
+pub(super) fn common(a: &[Token], b: &[Token]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::error::{ErrorCode, Failure};
 use crate::engine::llama::context::{KvType, MOST_SEQUENCES};
@@ -11,13 +12,16 @@ use crate::engine::llama::{
     ContextSettings, LlamaDecoder, LlamaLexicon, LoadError, LoadRequest, load,
 };
 use crate::engine::model::Facts;
-use crate::engine::scheduler::Cutting;
+use crate::engine::scheduler::{Cutting, Limits};
 use crate::protocol::command::{Load, LoadSettings};
 use crate::worker::cpu;
 use crate::worker::loader::{LoadFailure, Loader, Parts};
 
 /// Most tokens of a step that may be asked for.
 const MOST_BATCH: u32 = 16_384;
+/// Sequences for the cells of earlier chats. Each costs room for the scores of one token, and only a few
+/// chats stay in the cache: the others go to the host's memory.
+const KEPT_SEQUENCES: usize = 8;
 /// Most threads that may be asked for; ggml's own limit.
 const MOST_THREADS: u32 = 512;
 
@@ -49,19 +53,33 @@ impl Loader for LlamaLoader {
             LoadError::Cancelled => LoadFailure::Cancelled,
             LoadError::Failed(reason) => unavailable(reason),
         })?;
-        let settings = within_training(settings, &model);
-        let decoder =
-            LlamaDecoder::new(&model, settings).map_err(|error| unavailable(error.to_string()))?;
-        let embed_ctx = u32::try_from(settings.ctx_size).unwrap_or(u32::MAX);
+        let running = settings.sequences;
         let cutting = if model.is_recurrent() { Cutting::WholeOnly } else { Cutting::Anywhere };
+        let settings = with_cache(within_training(settings, &model), &command.settings, cutting)?;
+        let mut decoder =
+            LlamaDecoder::new(&model, settings).map_err(|error| unavailable(error.to_string()))?;
+        let can_shift = cutting == Cutting::Anywhere && decoder.can_shift();
+        let embed_ctx = u32::try_from(settings.ctx_size).unwrap_or(u32::MAX);
         Ok(Parts {
             decoder,
             lexicon: Arc::new(LlamaLexicon::new(&model, embed_ctx, settings.threads)),
             facts: Facts {
-                ctx_size: settings.ctx_size,
-                sequences: settings.sequences,
-                batch: settings.batch,
-                cutting,
+                limits: Limits {
+                    running,
+                    sequences: settings.sequences,
+                    batch: settings.batch,
+                    ctx_size: settings.ctx_size,
+                    cells: settings.cells,
+                    idle_cells: command.settings.idle_cells as usize,
+                    host_bytes: if settings.moves_states {
+                        (command.settings.cache_ram as usize) << 20
+                    } else {
+                        0
+                    },
+                    cutting,
+                },
+                mixed_step: Duration::from_millis(command.settings.step_ms.into()),
+                can_shift,
                 description: model.description(),
             },
         })
@@ -97,6 +115,8 @@ fn checked(settings: &LoadSettings) -> Result<ContextSettings, LoadFailure> {
     let threads = if settings.threads == 0 { default_threads() } else { settings.threads };
     Ok(ContextSettings {
         ctx_size: settings.ctx_size as usize,
+        cells: 0,
+        moves_states: false,
         sequences,
         // Every sequence must be able to write in each step.
         batch: (settings.batch as usize).max(sequences),
@@ -110,6 +130,26 @@ fn within_training(settings: ContextSettings, model: &Model) -> ContextSettings 
     let trained = (model.trained_context() as usize).max(2);
     let wanted = if settings.ctx_size == 0 { trained } else { settings.ctx_size };
     ContextSettings { ctx_size: wanted.clamp(2, trained), ..settings }
+}
+
+/// Adds the sequences that keep the cells of earlier chats, and the number of all cells.
+fn with_cache(
+    settings: ContextSettings,
+    asked: &LoadSettings,
+    cutting: Cutting,
+) -> Result<ContextSettings, LoadFailure> {
+    let ContextSettings { ctx_size, sequences, .. } = settings;
+    let cells = match asked.cells as usize {
+        0 => ctx_size.saturating_mul(sequences),
+        // llama.cpp wants a multiple of 256.
+        cells if cells >= ctx_size => cells.next_multiple_of(256),
+        cells => {
+            return Err(invalid(format!("`cells` is {cells}; expected {ctx_size} or more, or 0")));
+        }
+    };
+    let moves_states = cutting == Cutting::Anywhere && sequences < MOST_SEQUENCES;
+    let kept = if moves_states { KEPT_SEQUENCES.min(MOST_SEQUENCES - 1 - sequences) } else { 0 };
+    Ok(ContextSettings { cells, moves_states, sequences: sequences + kept, ..settings })
 }
 
 /// Threads for decode steps when nobody chose: one less than there are physical cores, so that the

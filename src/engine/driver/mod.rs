@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::engine::model::{Decoded, Decoder};
 use crate::engine::report::{End, Ended, Output, Settings, Started, Totals, never_started};
 use crate::engine::scheduler::{
-    Admitted, Cancelled, Cut, NoRoom, Outcome, Sampled, Scheduler, SeqIdx, Verdict, Waiting,
+    Admitted, Cancelled, Move, NoRoom, Outcome, Sampled, Scheduler, SeqIdx, Verdict, Waiting,
 };
 use crate::engine::text::writer::{Writer, Written};
 
@@ -32,6 +32,10 @@ struct Running<S> {
     started: Instant,
     first: Option<Instant>,
     made: u32,
+    /// Tokens of the prompt.
+    prompt: usize,
+    /// Tokens of the prompt that were not read, once they all are there.
+    cached: usize,
     /// Set by sampling, used when the scheduler says that it ended.
     end: Option<End>,
 }
@@ -43,6 +47,8 @@ pub struct Driver<D: Decoder> {
     /// What waits for a sequence, by generation.
     submitted: HashMap<u64, Settings>,
     running: Vec<Option<Running<D::Sampler>>>,
+    /// What had to leave its sequence for want of room and goes on later, by generation.
+    put_back: HashMap<u64, Running<D::Sampler>>,
     totals: Totals,
     samples: Vec<Sampled>,
     bytes: Vec<u8>,
@@ -57,6 +63,7 @@ impl<D: Decoder> Driver<D> {
             scheduler,
             submitted: HashMap::new(),
             running: (0..sequences).map(|_| None).collect(),
+            put_back: HashMap::new(),
             totals: Totals::default(),
             samples: Vec::with_capacity(sequences),
             bytes: Vec::with_capacity(64),
@@ -74,8 +81,12 @@ impl<D: Decoder> Driver<D> {
     pub fn cancel(&mut self, id: u64, out: &mut impl Output) {
         match self.scheduler.cancel(id) {
             Some(Cancelled::Waiting) => {
-                self.submitted.remove(&id);
-                out.ended(never_started(id, End::Cancelled));
+                if let Some(running) = self.put_back.remove(&id) {
+                    self.tell_end(running, End::Cancelled, out);
+                } else {
+                    self.submitted.remove(&id);
+                    out.ended(never_started(id, End::Cancelled));
+                }
             }
             Some(Cancelled::Running(seq)) => self.end(seq, End::Cancelled, out),
             None => {}
@@ -86,7 +97,7 @@ impl<D: Decoder> Driver<D> {
     pub fn cancel_all(&mut self, out: &mut impl Output) {
         let waiting = self.submitted.keys();
         let running = self.running.iter().flatten().map(|running| &running.id);
-        let ids: Vec<u64> = waiting.chain(running).copied().collect();
+        let ids: Vec<u64> = waiting.chain(running).chain(self.put_back.keys()).copied().collect();
         for id in ids {
             self.cancel(id, out);
         }
@@ -94,10 +105,9 @@ impl<D: Decoder> Driver<D> {
 
     /// Does one step: admits what can be admitted, decodes one batch, tells what came of it.
     pub fn step(&mut self, out: &mut impl Output) -> Stepped {
-        while let Some(seq) = self.scheduler.trim() {
-            self.decoder.cut(seq, 0);
-        }
-        while let Some(admitted) = self.scheduler.admit() {
+        loop {
+            self.make_moves(out);
+            let Some(admitted) = self.scheduler.admit() else { break };
             self.start(admitted, out);
         }
         loop {
@@ -105,6 +115,7 @@ impl<D: Decoder> Driver<D> {
                 return Stepped::Idle;
             }
             let before = Instant::now();
+            self.decoder.adapt(self.scheduler.adapters());
             match self.decoder.decode(self.scheduler.batch()) {
                 Decoded::Done => {
                     self.totals.steps += 1;
@@ -128,19 +139,48 @@ impl<D: Decoder> Driver<D> {
         self.totals
     }
 
+    /// Does to the cache what the scheduler says.
+    fn make_moves(&mut self, out: &mut impl Output) {
+        while let Some(next) = self.scheduler.next_move() {
+            match next {
+                Move::Cut(seq, from) => {
+                    if !self.decoder.cut(seq, from) {
+                        self.decoder.cut(seq, 0);
+                        self.scheduler.reread(seq);
+                    }
+                }
+                Move::Share(from, to, range) => self.decoder.share(from, to, range),
+                Move::Save(seq, range) => {
+                    let state = self.decoder.save(seq, range);
+                    self.scheduler.saved(state);
+                }
+                Move::Restore(seq, restored) => {
+                    let state = self.scheduler.state(&restored);
+                    if !self.decoder.restore(seq, state, restored.range.clone()) {
+                        self.scheduler.not_restored(seq, &restored);
+                    }
+                }
+                Move::Own(seq) => {
+                    if !self.decoder.own(seq) {
+                        self.scheduler.not_owned(seq);
+                        self.end(seq, End::Limit, out);
+                    }
+                }
+                Move::Shift(seq, gone) => self.decoder.shift(seq, gone),
+            }
+        }
+    }
+
     fn start(&mut self, admitted: Admitted, out: &mut impl Output) {
-        let Admitted { id, seq, mut cached, prompt, .. } = admitted;
-        if admitted.cut == Cut::Rest && !self.decoder.cut(seq, cached) {
-            self.decoder.cut(seq, 0);
-            self.scheduler.reread(seq);
-            cached = 0;
+        let Admitted { id, seq, cached, prompt } = admitted;
+        if let Some(running) = self.put_back.remove(&id) {
+            self.running[seq] = Some(running);
+            return;
         }
         let settings = self.submitted.remove(&id).expect("what was admitted was submitted");
         let tokens = self.scheduler.prompt(seq);
         match self.decoder.sampler(&settings.sampling, tokens) {
             Ok(sampler) => {
-                self.totals.cached += cached as u64;
-                self.totals.prompt += (prompt - cached) as u64;
                 out.started(Started { id, prompt, cached, dropped: settings.dropped });
                 self.running[seq] = Some(Running {
                     id,
@@ -149,6 +189,8 @@ impl<D: Decoder> Driver<D> {
                     started: Instant::now(),
                     first: None,
                     made: 0,
+                    prompt,
+                    cached: 0,
                     end: None,
                 });
             }
@@ -172,7 +214,12 @@ impl<D: Decoder> Driver<D> {
             // llama.cpp may return from decode before the numbers are there; choosing waits for them.
             let now = Instant::now();
             decoded.get_or_insert(now);
-            running.first.get_or_insert(now);
+            if running.first.is_none() {
+                running.first = Some(now);
+                running.cached = self.scheduler.cached(entry.seq);
+                self.totals.cached += running.cached as u64;
+                self.totals.prompt += (running.prompt - running.cached) as u64;
+            }
             let (token, end) = match chosen {
                 Ok(token) => {
                     running.made += 1;
@@ -207,7 +254,9 @@ impl<D: Decoder> Driver<D> {
         for at in 0..outcomes {
             match self.scheduler.outcome(at) {
                 Outcome::Reading(seq, done, total) => {
-                    if let Some(running) = &self.running[seq] {
+                    // One that was put back reads again what its client has long seen.
+                    let reader = self.running[seq].as_ref().filter(|r| r.first.is_none());
+                    if let Some(running) = reader {
                         out.reading(running.id, done, total);
                     }
                 }
@@ -222,7 +271,12 @@ impl<D: Decoder> Driver<D> {
 
     /// Tells the end of a generation, and before it the text that was still held back.
     fn end(&mut self, seq: SeqIdx, end: End, out: &mut impl Output) {
-        let Some(mut running) = self.running[seq].take() else { return };
+        if let Some(running) = self.running[seq].take() {
+            self.tell_end(running, end, out);
+        }
+    }
+
+    fn tell_end(&mut self, mut running: Running<D::Sampler>, end: End, out: &mut impl Output) {
         match end {
             End::Stop | End::Limit => {
                 running.writer.finish(&mut self.written);
@@ -240,6 +294,7 @@ impl<D: Decoder> Driver<D> {
             id: running.id,
             end,
             made: running.made,
+            cached: running.cached,
             reading: first - running.started,
             writing: now - first,
         });
@@ -247,18 +302,15 @@ impl<D: Decoder> Driver<D> {
 
     fn make_room(&mut self, out: &mut impl Output) {
         match self.scheduler.no_room() {
-            NoRoom::Idle(sequences) => {
-                for seq in sequences {
-                    self.decoder.cut(seq, 0);
+            NoRoom::Idle | NoRoom::Narrower | NoRoom::Nothing => {}
+            NoRoom::PutBack(seq) => {
+                if let Some(running) = self.running[seq].take() {
+                    self.put_back.insert(running.id, running);
                 }
             }
-            NoRoom::Narrower | NoRoom::Nothing => {}
-            NoRoom::Youngest(seq) => {
-                self.decoder.cut(seq, 0);
-                let reason = "the context has no room for this generation beside the others";
-                self.end(seq, End::Failed(reason.into()), out);
-            }
+            NoRoom::Ends(seq) => self.end(seq, End::Limit, out),
         }
+        self.make_moves(out);
     }
 
     fn rebuild(&mut self, reason: &str, out: &mut impl Output) -> Stepped {
@@ -281,147 +333,4 @@ impl<D: Decoder> Driver<D> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::sampling::Sampling;
-    use crate::engine::model::ModelError;
-    use crate::engine::scheduler::{Cutting, Entry, Limits, Token};
-
-    /// A cache with fewer cells than its sequences could fill; the next token counts up.
-    struct Tight {
-        cells: usize,
-        cache: Vec<Vec<Token>>,
-        last: Vec<Token>,
-        can_cut: bool,
-    }
-
-    impl Decoder for Tight {
-        type Sampler = ();
-
-        fn sampler(&mut self, _: &Sampling, _: &[Token]) -> Result<(), ModelError> {
-            Ok(())
-        }
-
-        fn decode(&mut self, batch: &[Entry]) -> Decoded {
-            let used: usize = self.cache.iter().map(Vec::len).sum();
-            if used + batch.len() > self.cells {
-                return Decoded::NoRoom;
-            }
-            for entry in batch {
-                assert_eq!(self.cache[entry.seq].len(), entry.position);
-                self.cache[entry.seq].push(entry.token);
-            }
-            self.last = batch.iter().map(|entry| entry.token).collect();
-            Decoded::Done
-        }
-
-        fn sample(&mut self, (): &mut (), at: usize) -> Result<Token, ModelError> {
-            Ok(self.last[at] + 1)
-        }
-
-        fn cut(&mut self, seq: SeqIdx, from: usize) -> bool {
-            let works = self.can_cut || from == 0;
-            if works {
-                self.cache[seq].truncate(from);
-            }
-            works
-        }
-
-        fn append_bytes(&self, token: Token, out: &mut Vec<u8>) {
-            out.extend(u8::try_from(token));
-        }
-
-        fn ends_text(&self, _: Token) -> bool {
-            false
-        }
-
-        fn rebuild(&mut self) -> Result<(), ModelError> {
-            Ok(())
-        }
-    }
-
-    #[derive(Default)]
-    struct Heard {
-        text: HashMap<u64, String>,
-        ends: HashMap<u64, End>,
-        cached: HashMap<u64, usize>,
-    }
-
-    impl Output for Heard {
-        fn started(&mut self, started: Started) {
-            self.cached.insert(started.id, started.cached);
-        }
-
-        fn reading(&mut self, _: u64, _: usize, _: usize) {}
-
-        fn written(&mut self, id: u64, written: &Written) {
-            self.text.entry(id).or_default().push_str(&written.text);
-        }
-
-        fn ended(&mut self, ended: Ended) {
-            assert!(self.ends.insert(ended.id, ended.end).is_none(), "one end each");
-        }
-    }
-
-    fn driver(cells: usize, can_cut: bool) -> Driver<Tight> {
-        let limits = Limits {
-            sequences: 2,
-            batch: 16,
-            ctx_size: 64,
-            idle_cells: 100,
-            cutting: Cutting::Anywhere,
-        };
-        let cache = vec![Vec::new(); 2];
-        let decoder = Tight { cells, cache, last: vec![], can_cut };
-        Driver::new(decoder, Scheduler::new(limits), 2)
-    }
-
-    fn submit(driver: &mut Driver<Tight>, id: u64, prompt: Vec<Token>, most: usize) {
-        driver.submit(Waiting { id, ticket: id, prompt, most }, Settings::default());
-    }
-
-    fn finish(driver: &mut Driver<Tight>) -> Heard {
-        let mut heard = Heard::default();
-        for _ in 0..1_000 {
-            if driver.step(&mut heard) == Stepped::Idle {
-                return heard;
-            }
-        }
-        panic!("it goes on for ever");
-    }
-
-    #[test]
-    fn without_room_idle_cells_go_before_anything_else() {
-        let mut driver = driver(60, true);
-        submit(&mut driver, 1, vec![65; 30], 2);
-        finish(&mut driver);
-        submit(&mut driver, 2, vec![97; 40], 3);
-        let heard = finish(&mut driver);
-        assert_eq!((heard.text[&2].as_str(), &heard.ends[&2]), ("bcd", &End::Limit));
-    }
-
-    #[test]
-    fn without_room_the_youngest_ends_and_the_other_goes_on() {
-        let mut driver = driver(50, true);
-        submit(&mut driver, 1, vec![65; 20], 20);
-        submit(&mut driver, 2, vec![97; 20], 20);
-        let heard = finish(&mut driver);
-        assert_eq!(
-            (heard.text[&1].as_str(), &heard.ends[&1]),
-            ("BCDEFGHIJKLMNOPQRSTU", &End::Limit)
-        );
-        assert!(matches!(&heard.ends[&2], End::Failed(reason) if reason.contains("no room")));
-    }
-
-    #[test]
-    fn a_cache_that_cannot_be_cut_is_read_again() {
-        let mut driver = driver(500, false);
-        submit(&mut driver, 1, vec![65; 40], 3);
-        finish(&mut driver);
-        let mut prompt = vec![65; 40];
-        prompt.extend([97, 98]);
-        submit(&mut driver, 2, prompt, 2);
-        let heard = finish(&mut driver);
-        assert_eq!((heard.text[&2].as_str(), heard.cached[&2]), ("cd", 0));
-    }
-}
+mod tests;

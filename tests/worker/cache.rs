@@ -1,0 +1,150 @@
+//! What the cache keeps, shares and brings back never changes a text.
+
+use serde_json::{Value, json};
+
+use crate::greedy;
+use crate::models::Kind;
+use crate::process::{Completion, Worker, model, text};
+use crate::words;
+
+/// A conditioning of 600 tokens and a question.
+fn prompt(chat: usize) -> String {
+    format!("{} {}", words(0, 140), words(chat + 1, 12))
+}
+
+fn say(worker: &mut Worker, id: u64, prompt: &str, n_predict: usize) -> Completion {
+    let with = json!({"n_predict": n_predict, "sampling": greedy()});
+    worker.generate(id, &text(prompt), &with);
+    worker.completion(id)
+}
+
+/// Numbers of 32 bits: rounding to 16 would make the width of a step visible in rare near ties.
+fn start(kind: Kind, settings: &Value) -> Worker {
+    let mut all = json!({"ctx_size": 1024, "slots": 2, "kv_type": "f32"});
+    all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+    let mut worker = Worker::start();
+    worker.load(&model(kind), &all);
+    worker
+}
+
+fn cached(made: &Completion) -> u64 {
+    made.end["cached_tokens"].as_u64().unwrap()
+}
+
+fn prompt_tokens(made: &Completion) -> u64 {
+    made.started["prompt_tokens"].as_u64().unwrap()
+}
+
+/// The texts of ten chats and a second turn of each, with nothing cached.
+fn without_any_cache() -> Vec<(String, String)> {
+    (0..10)
+        .map(|chat| {
+            let mut worker = start(Kind::Context, &json!({"cache_ram": 0, "idle_cells": 0}));
+            let first = say(&mut worker, 2, &prompt(chat), 20).text;
+            let mut worker = start(Kind::Context, &json!({"cache_ram": 0, "idle_cells": 0}));
+            let second = say(&mut worker, 2, &format!("{}{first} so", prompt(chat)), 20).text;
+            (first, second)
+        })
+        .collect()
+}
+
+#[test]
+fn shared_evicted_and_restored_chats_say_what_they_say_without_a_cache() {
+    let expected = without_any_cache();
+    for settings in [json!({}), json!({"idle_cells": 0}), json!({"idle_cells": 0, "slots": 1})] {
+        let mut worker = start(Kind::Context, &settings);
+        for (chat, (first, _)) in expected.iter().enumerate() {
+            let made = say(&mut worker, 100 + chat as u64, &prompt(chat), 20);
+            assert_eq!(&made.text, first, "chat {chat} with {settings}");
+            let least = if chat == 0 { 0 } else { 500 };
+            assert!(cached(&made) >= least, "chat {chat}: {} with {settings}", made.end);
+        }
+        for (chat, (first, second)) in expected.iter().enumerate() {
+            let next = format!("{}{first} so", prompt(chat));
+            let made = say(&mut worker, 200 + chat as u64, &next, 20);
+            assert_eq!(&made.text, second, "second turn of chat {chat} with {settings}");
+            // The answer's last token was never decoded, and a few are too few to be kept.
+            assert!(
+                prompt_tokens(&made) - cached(&made) <= 40,
+                "chat {chat}: {} {}",
+                made.started,
+                made.end
+            );
+        }
+        assert!(worker.close().success());
+    }
+}
+
+#[test]
+fn chats_that_arrive_together_read_their_common_beginning_once() {
+    let expected = without_any_cache();
+    let mut worker = start(Kind::Context, &json!({"slots": 4, "batch": 64}));
+    for chat in 0..8 {
+        let with = json!({"n_predict": 20, "sampling": greedy()});
+        worker.generate(100 + chat, &text(&prompt(usize::try_from(chat).unwrap())), &with);
+    }
+    let mut read = 0;
+    for (chat, (first, _)) in (0..8).zip(&expected) {
+        let made = worker.completion(100 + chat);
+        assert_eq!(&made.text, first, "chat {chat}");
+        read += prompt_tokens(&made) - cached(&made);
+    }
+    let one = words(0, 140).len() as u64;
+    assert!(read < one + 8 * (words(1, 12).len() as u64 + 64), "{read} tokens were read");
+}
+
+#[test]
+fn the_cache_of_one_chat_is_none_for_another_text() {
+    let mut worker = start(Kind::Context, &json!({}));
+    let first = say(&mut worker, 2, &prompt(0), 4);
+    let other = say(&mut worker, 3, &format!("x{}", prompt(0)), 4);
+    assert_eq!((cached(&first), cached(&other)), (0, 0));
+    let again = say(&mut worker, 4, &prompt(0), 4);
+    let all = prompt_tokens(&first) - 1;
+    assert_eq!((&again.text, cached(&again)), (&first.text, all));
+}
+
+#[test]
+fn a_full_context_ends_the_text_or_goes_on_when_asked() {
+    let mut worker = start(Kind::Context, &json!({"ctx_size": 256, "slots": 2}));
+    let ask = words(5, 40);
+    let made = say(&mut worker, 2, &ask, 2_000);
+    assert_eq!(made.end["reason"], "limit");
+    assert_eq!(prompt_tokens(&made) + made.tokens as u64, 256);
+    // A neighbour shares the beginning and must not notice that the other one's cells move.
+    let neighbour = json!({"n_predict": 30, "sampling": greedy()});
+    let alone = say(&mut worker, 3, &format!("{ask} neighbour"), 30).text;
+    let shifts =
+        json!({"n_predict": 700, "context_shift": true, "n_keep": 20, "sampling": greedy()});
+    worker.generate(4, &text(&ask), &shifts);
+    let mut ids = 10..;
+    for id in ids.by_ref().take(12) {
+        worker.generate(id, &text(&format!("{ask} neighbour")), &neighbour);
+        assert_eq!(worker.completion(id).text, alone, "neighbour {id}");
+    }
+    let shifted = worker.completion(4);
+    assert_eq!((&shifted.end["reason"], shifted.tokens), (&json!("limit"), 700));
+    assert!(shifted.text.starts_with(&made.text), "the same until the context was full");
+    assert_eq!(say(&mut worker, 5, &ask, 2_000).text, made.text, "nothing shifted is left behind");
+}
+
+#[test]
+fn fewer_cells_than_all_could_fill_make_the_youngest_wait_and_fail_nobody() {
+    let asks: Vec<String> = (0..3).map(|n| words(n * 5 + 2, 50)).collect();
+    let alone: Vec<String> = asks
+        .iter()
+        .map(|ask| {
+            let mut worker = start(Kind::Context, &json!({"ctx_size": 512}));
+            say(&mut worker, 2, ask, 280).text
+        })
+        .collect();
+    let settings = json!({"ctx_size": 512, "slots": 3, "cells": 768});
+    let mut worker = start(Kind::Context, &settings);
+    for (id, ask) in (2..).zip(&asks) {
+        worker.generate(id, &text(ask), &json!({"n_predict": 280, "sampling": greedy()}));
+    }
+    for (id, text) in (2..).zip(&alone) {
+        let made = worker.completion(id);
+        assert_eq!((&made.text, &made.end["reason"]), (text, &json!("limit")), "generation {id}");
+    }
+}
