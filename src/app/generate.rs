@@ -13,7 +13,7 @@ use crate::binding::log::GenerationLog;
 use crate::binding::request::{CompletionRequest, PromptSource};
 use crate::config::settings::Settings;
 use crate::domain::error::{ErrorCode, Failure};
-use crate::domain::generation::Outcome;
+use crate::domain::generation::{Outcome, Priority};
 use crate::domain::moment::Moment;
 use crate::domain::personality::Personality;
 use crate::domain::prompt::{Message, Role};
@@ -181,6 +181,7 @@ impl App {
             n_predict: accepted.n_predict,
             sampling: accepted.sampling,
             stops: accepted.stops,
+            priority: Priority::Interactive,
         };
         let log = Arc::new(GenerationLog::default());
         let id = accepted.instance.submit(session.client, request, Arc::clone(&log))?;

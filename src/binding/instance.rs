@@ -47,8 +47,9 @@ impl Instance {
         log: Arc<GenerationLog>,
     ) -> Result<u64, Failure> {
         let id = next_id();
+        let priority = request.priority;
         let job = Job { id, request: Box::new(request.command(id)), log, resent: false };
-        self.shared.submit(client, job)?;
+        self.shared.submit(client, priority, job)?;
         Ok(id)
     }
 

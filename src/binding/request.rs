@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::domain::generation::Priority;
 use crate::domain::prompt::{Message, PlainFormat, Role};
 use crate::domain::sampling::{Sampling, Stops};
 use crate::protocol::command::{
@@ -48,6 +49,8 @@ pub struct CompletionRequest {
     pub sampling: Sampling,
     /// Texts that end it.
     pub stops: Stops,
+    /// Who waits for it.
+    pub priority: Priority,
 }
 
 /// What a model is given.

@@ -16,7 +16,7 @@ use crate::binding::queue::{ClientKey, FairQueue, Limits};
 use crate::binding::request::LoadRequest;
 use crate::binding::spawn::Program;
 use crate::domain::error::{ErrorCode, Failure};
-use crate::domain::generation::{Outcome, Phase};
+use crate::domain::generation::{Outcome, Phase, Priority};
 use crate::protocol;
 use crate::protocol::command::{Ask, Command, Generate};
 use crate::protocol::event::{Event, Loaded};
@@ -154,9 +154,14 @@ impl Shared {
     pub(super) fn pump(&self) {
         let mut state = self.lock();
         let Status::Ready(loaded) = &state.status else { return };
+        let slots = usize::try_from(loaded.slots).unwrap_or(usize::MAX);
         let credits = credits(loaded.slots);
         let mut moved = false;
         while state.in_flight.len() < credits {
+            // What nobody waits for takes no place that somebody may want at once.
+            if state.queue.is_background_next() && state.in_flight.len() >= slots {
+                break;
+            }
             let Some(job) = state.queue.pop() else { break };
             moved = true;
             state.send(job);
@@ -169,13 +174,18 @@ impl Shared {
     }
 
     /// Queues a generation.
-    pub(super) fn submit(&self, client: ClientKey, job: Job) -> Result<(), Failure> {
+    pub(super) fn submit(
+        &self,
+        client: ClientKey,
+        priority: Priority,
+        job: Job,
+    ) -> Result<(), Failure> {
         let mut state = self.lock();
         if state.status == Status::Stopped {
             return Err(Failure::new(ErrorCode::Unavailable, "the model was unloaded"));
         }
         let failed = matches!(state.status, Status::Failed(_));
-        let queued = state.queue.push(client, job);
+        let queued = state.queue.push(client, priority, job);
         queued.map_err(|full| Failure::new(ErrorCode::Busy, full.to_string()))?;
         state.tell_waiting();
         drop(state);

@@ -2,6 +2,18 @@
 
 use crate::domain::error::Failure;
 
+/// Who waits for a generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// A person in a chat.
+    #[default]
+    Interactive,
+    /// A program.
+    Api,
+    /// Nobody: it runs when nothing else does.
+    Background,
+}
+
 /// Where a generation is in its life.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Phase {
