@@ -137,7 +137,7 @@ impl<D: Decoder> Driver<D> {
         }
         let settings = self.submitted.remove(&id).expect("what was admitted was submitted");
         let tokens = self.scheduler.prompt(seq);
-        match self.decoder.sampler(&settings.sampling, tokens) {
+        match self.decoder.sampler(&settings.recipe, tokens) {
             Ok(sampler) => {
                 self.totals.cached += cached as u64;
                 self.totals.prompt += (prompt - cached) as u64;
@@ -174,7 +174,8 @@ impl<D: Decoder> Driver<D> {
             decoded.get_or_insert(now);
             running.first.get_or_insert(now);
             let (token, end) = match chosen {
-                Ok(token) => {
+                Ok(chosen) => {
+                    let token = chosen.token;
                     running.made += 1;
                     self.totals.made += 1;
                     let end = if self.decoder.ends_text(token) {
@@ -184,7 +185,7 @@ impl<D: Decoder> Driver<D> {
                         self.decoder.append_bytes(token, &mut self.bytes);
                         running
                             .writer
-                            .push(token, &self.bytes, &mut self.written)
+                            .push(chosen, &self.bytes, &mut self.written)
                             .map(End::StopString)
                     };
                     (token, end)
@@ -283,8 +284,8 @@ impl<D: Decoder> Driver<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::sampling::Sampling;
     use crate::engine::model::ModelError;
+    use crate::engine::recipe::{Chosen, Recipe};
     use crate::engine::scheduler::{Cutting, Entry, Limits, Token};
 
     /// A cache with fewer cells than its sequences could fill; the next token counts up.
@@ -298,7 +299,7 @@ mod tests {
     impl Decoder for Tight {
         type Sampler = ();
 
-        fn sampler(&mut self, _: &Sampling, _: &[Token]) -> Result<(), ModelError> {
+        fn sampler(&mut self, _: &Recipe, _: &[Token]) -> Result<(), ModelError> {
             Ok(())
         }
 
@@ -315,8 +316,8 @@ mod tests {
             Decoded::Done
         }
 
-        fn sample(&mut self, (): &mut (), at: usize) -> Result<Token, ModelError> {
-            Ok(self.last[at] + 1)
+        fn sample(&mut self, (): &mut (), at: usize) -> Result<Chosen, ModelError> {
+            Ok(Chosen { token: self.last[at] + 1, likely: None })
         }
 
         fn cut(&mut self, seq: SeqIdx, from: usize) -> bool {

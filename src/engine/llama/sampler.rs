@@ -1,13 +1,17 @@
-//! Chooses the tokens of one generation: penalties, `top_k`, `typical_p`, `top_p`, `min_p`, temperature,
-//! seed, in this order.
+//! Chooses the tokens of one generation: biases, then the samplers in the order of the recipe.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use llama_cpp_sys_2 as sys;
+
+use crate::domain::sampler::SamplerKind;
 use crate::domain::sampling::Sampling;
+use crate::domain::steering::Probabilities;
 use crate::engine::llama::ffi::{self, ErrorText};
 use crate::engine::llama::model::Model;
 use crate::engine::model::ModelError;
+use crate::engine::recipe::Recipe;
 use crate::engine::scheduler::Token;
 
 /// llama.cpp takes this seed as "choose one"; ours have been chosen already.
@@ -18,6 +22,7 @@ const MOST_LAST_N: usize = 65_536;
 /// A sampler chain, kept from the first token of a generation to its last.
 pub struct Sampler {
     raw: NonNull<ffi::Sampler>,
+    probabilities: Option<Probabilities>,
     /// Parts of a chain may keep a pointer to the vocabulary.
     _model: Arc<Model>,
 }
@@ -29,45 +34,58 @@ impl Sampler {
     /// Makes a chain and shows it the end of the prompt, which penalties count too.
     pub(super) fn new(
         model: &Arc<Model>,
-        sampling: &Sampling,
+        recipe: &Recipe,
         prompt: &[Token],
         ctx_size: usize,
     ) -> Result<Self, ModelError> {
-        let last_n = match usize::try_from(sampling.repeat_last_n) {
-            Ok(last_n) => last_n.min(MOST_LAST_N),
-            // -1 means the whole context.
-            Err(_) => ctx_size.min(MOST_LAST_N),
+        let sampling = &recipe.sampling;
+        let last_n = look_back(sampling.repeat_last_n, ctx_size);
+        let dry_last_n = look_back(sampling.dry_penalty_last_n, ctx_size);
+        let order: Vec<i32> = recipe.order.iter().map(|kind| number(*kind)).collect();
+        let biases: Vec<_> = recipe
+            .biases
+            .iter()
+            .map(|(token, bias)| sys::llama_logit_bias { token: *token, bias: *bias })
+            .collect();
+        let breaker_lengths: Vec<usize> = recipe.breakers.iter().map(Vec::len).collect();
+        let breaker_tokens: Vec<Token> = recipe.breakers.concat();
+        let lists = Lists {
+            order: &order,
+            biases: &biases,
+            breaker_tokens: &breaker_tokens,
+            breaker_lengths: &breaker_lengths,
         };
-        let seed = sampling.seed.unwrap_or_else(fresh_seed);
-        let settings = ffi::Sampling {
-            temperature: sampling.temperature,
-            top_k: sampling.top_k,
-            top_p: sampling.top_p,
-            min_p: sampling.min_p,
-            typical_p: sampling.typical_p,
-            repeat_penalty: sampling.repeat_penalty,
-            repeat_last_n: i32::try_from(last_n).expect("bounded above"),
-            presence_penalty: sampling.presence_penalty,
-            frequency_penalty: sampling.frequency_penalty,
-            seed: if seed == NO_SEED { seed - 1 } else { seed },
-        };
+        let settings = settings(sampling, [last_n, dry_last_n], &lists);
         let mut err = ErrorText::new();
-        // SAFETY: `settings` and `err` outlive the call.
+        // SAFETY: the vocabulary lives with the model; `settings`, what it points to and `err` outlive
+        // the call, which copies what it keeps.
         let raw = unsafe {
             ffi::lollmsd_sampler_new(
-                model.n_vocab(),
+                model.raw_vocab(),
                 &raw const settings,
                 err.as_mut_ptr(),
                 err.size(),
             )
         };
         let raw = NonNull::new(raw).ok_or_else(|| ModelError(err.text()))?;
-        let sampler = Self { raw, _model: Arc::clone(model) };
-        for token in &prompt[prompt.len().saturating_sub(last_n)..] {
-            // SAFETY: the chain lives; tokens of a prompt are in the vocabulary.
-            unsafe { ffi::lollmsd_sampler_accept(sampler.raw.as_ptr(), *token) };
+        let mut sampler =
+            Self { raw, probabilities: recipe.probabilities, _model: Arc::clone(model) };
+        let history = recipe.history.as_deref().unwrap_or(prompt);
+        for token in &history[history.len().saturating_sub(last_n.max(dry_last_n))..] {
+            sampler.accept(*token);
         }
         Ok(sampler)
+    }
+
+    /// Tells the chain which token came next.
+    pub(super) fn accept(&mut self, token: Token) {
+        // SAFETY: the chain lives; samplers look tokens up and take no index from them.
+        unsafe { ffi::lollmsd_sampler_accept(self.raw.as_ptr(), token) };
+    }
+
+    /// What is told about the probability of each token.
+    pub(super) fn probabilities(&self) -> Option<Probabilities> {
+        self.probabilities
     }
 
     pub(super) fn raw(&mut self) -> *mut ffi::Sampler {
@@ -79,6 +97,80 @@ impl Drop for Sampler {
     fn drop(&mut self) {
         // SAFETY: made by lollmsd_sampler_new and freed nowhere else.
         unsafe { ffi::lollmsd_sampler_free(self.raw.as_ptr()) }
+    }
+}
+
+/// What the shim's settings point to.
+struct Lists<'a> {
+    order: &'a [i32],
+    biases: &'a [sys::llama_logit_bias],
+    breaker_tokens: &'a [Token],
+    breaker_lengths: &'a [usize],
+}
+
+/// The shim's settings, with how far the penalties and DRY look back. They point into `lists`.
+fn settings(sampling: &Sampling, look_back: [usize; 2], lists: &Lists<'_>) -> ffi::Sampling {
+    let [last_n, dry_last_n] =
+        look_back.map(|count| i32::try_from(count).expect("bounded by MOST_LAST_N"));
+    let seed = sampling.seed.unwrap_or_else(fresh_seed);
+    ffi::Sampling {
+        temperature: sampling.temperature,
+        dynatemp_range: sampling.dynatemp_range,
+        dynatemp_exponent: sampling.dynatemp_exponent,
+        top_k: sampling.top_k,
+        top_p: sampling.top_p,
+        min_p: sampling.min_p,
+        typical_p: sampling.typical_p,
+        tfs_z: sampling.tfs_z,
+        top_n_sigma: sampling.top_n_sigma,
+        xtc_probability: sampling.xtc_probability,
+        xtc_threshold: sampling.xtc_threshold,
+        repeat_penalty: sampling.repeat_penalty,
+        repeat_last_n: last_n,
+        presence_penalty: sampling.presence_penalty,
+        frequency_penalty: sampling.frequency_penalty,
+        penalize_nl: sampling.penalize_nl,
+        dry_multiplier: sampling.dry_multiplier,
+        dry_base: sampling.dry_base,
+        dry_allowed_length: sampling.dry_allowed_length,
+        dry_penalty_last_n: dry_last_n,
+        adaptive_target: sampling.adaptive_target,
+        adaptive_decay: sampling.adaptive_decay,
+        mirostat: sampling.mirostat,
+        mirostat_tau: sampling.mirostat_tau,
+        mirostat_eta: sampling.mirostat_eta,
+        min_keep: sampling.min_keep,
+        seed: if seed == NO_SEED { seed - 1 } else { seed },
+        order: lists.order.as_ptr(),
+        n_order: lists.order.len(),
+        biases: lists.biases.as_ptr(),
+        n_biases: lists.biases.len(),
+        breaker_tokens: lists.breaker_tokens.as_ptr(),
+        breaker_lengths: lists.breaker_lengths.as_ptr(),
+        n_breakers: lists.breaker_lengths.len(),
+    }
+}
+
+/// How many tokens back a penalty looks; -1 means the whole context.
+fn look_back(last_n: i32, ctx_size: usize) -> usize {
+    usize::try_from(last_n).unwrap_or(ctx_size).min(MOST_LAST_N)
+}
+
+/// The number of a sampler in `sampling.cpp`.
+fn number(kind: SamplerKind) -> i32 {
+    match kind {
+        SamplerKind::Penalties => 0,
+        SamplerKind::Dry => 1,
+        SamplerKind::TopNSigma => 2,
+        SamplerKind::TopK => 3,
+        SamplerKind::TfsZ => 4,
+        SamplerKind::TypicalP => 5,
+        SamplerKind::TopP => 6,
+        SamplerKind::MinP => 7,
+        SamplerKind::Xtc => 8,
+        SamplerKind::Temperature => 9,
+        SamplerKind::Infill => 10,
+        SamplerKind::AdaptiveP => 11,
     }
 }
 
