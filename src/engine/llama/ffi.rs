@@ -159,6 +159,15 @@ unsafe extern "C" {
         err: *mut c_char,
         size: usize,
     ) -> i32;
+    #[cfg(test)]
+    pub(super) fn lollmsd_sampler_try(
+        sampler: *mut Sampler,
+        logits: *mut f32,
+        ids: *mut i32,
+        n: i32,
+        err: *mut c_char,
+        size: usize,
+    ) -> i32;
     pub(super) fn lollmsd_exit(code: i32) -> !;
     pub(super) fn lollmsd_crash_install(fd: i32);
     pub(super) fn lollmsd_crash_in_line(in_line: bool);

@@ -18,6 +18,11 @@ pub mod model;
 mod sampler;
 mod step;
 
+#[cfg(test)]
+#[path = "../../../tools/models/mod.rs"]
+#[expect(dead_code, reason = "shared with the program that writes the models")]
+mod models;
+
 pub use crate::engine::llama::context::{ContextSettings, LlamaDecoder};
 pub use crate::engine::llama::crash::{exit_now, install_crash_line, mark_in_line};
 pub use crate::engine::llama::model::{LlamaLexicon, LoadError, LoadRequest, load};

@@ -180,3 +180,149 @@ fn fresh_seed() -> u32 {
     let bits = RandomState::new().hash_one(std::time::Instant::now());
     u32::try_from(bits >> 32).expect("the upper half has 32 bits")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+    use crate::domain::sampling::Sampling;
+    use crate::engine::llama::models;
+    use crate::engine::llama::{LoadRequest, load};
+
+    fn model(name: &str) -> Arc<Model> {
+        let file = format!("lollmsd-sampler-{name}-{}.gguf", std::process::id());
+        let path = std::env::temp_dir().join(file);
+        models::write(models::Kind::Context, &path).unwrap();
+        let request = LoadRequest { path: &path, gpu_layers: 0, check_tensors: false };
+        let model = load(&request, |_| ControlFlow::Continue(())).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        model
+    }
+
+    /// Only this sampler.
+    fn only(kind: SamplerKind, sampling: Sampling) -> Recipe {
+        let sampling = Sampling { seed: Some(7), ..sampling };
+        Recipe { sampling, order: vec![kind], ..Recipe::default() }
+    }
+
+    /// What a chain leaves of candidates with these logits, most likely first.
+    fn left(
+        model: &Arc<Model>,
+        recipe: &Recipe,
+        history: &[Token],
+        logits: &[f32],
+    ) -> Vec<(Token, f32)> {
+        let mut sampler = Sampler::new(model, recipe, history, 64).unwrap();
+        let mut logits = logits.to_vec();
+        let mut ids = vec![0; logits.len()];
+        let mut err = ErrorText::new();
+        let count = i32::try_from(logits.len()).unwrap();
+        // SAFETY: both lists have `count` entries.
+        let count = unsafe {
+            ffi::lollmsd_sampler_try(
+                sampler.raw(),
+                logits.as_mut_ptr(),
+                ids.as_mut_ptr(),
+                count,
+                err.as_mut_ptr(),
+                err.size(),
+            )
+        };
+        let count = usize::try_from(count).unwrap_or_else(|_| panic!("{}", err.text()));
+        let mut left: Vec<_> = ids.into_iter().zip(logits).take(count).collect();
+        left.sort_by(|a, b| b.1.total_cmp(&a.1));
+        left
+    }
+
+    fn ids(left: &[(Token, f32)]) -> Vec<Token> {
+        left.iter().map(|(id, _)| *id).collect()
+    }
+
+    /// Logits of these probabilities, which add up to 1.
+    fn of(probabilities: &[f32]) -> Vec<f32> {
+        probabilities.iter().map(|p| p.ln()).collect()
+    }
+
+    #[test]
+    fn tail_free_sampling_cuts_where_the_curve_is_flat() {
+        let model = model("tail");
+        // Differences 0.3 0.1 0.06 0.02 0.01, their differences 0.2 0.04 0.04 0.01: shares of 0.69, 0.14,
+        // 0.14 and 0.03, reached after 1, 2, 3, 4 tokens.
+        let logits = of(&[0.01, 0.52, 0.22, 0.12, 0.06, 0.04, 0.03]);
+        let with = |z, min_keep| {
+            let sampling = Sampling { tfs_z: z, min_keep, ..Sampling::default() };
+            ids(&left(&model, &only(SamplerKind::TfsZ, sampling), &[], &logits))
+        };
+        assert_eq!(with(1.0, 0).len(), 7, "off");
+        assert_eq!(with(0.5, 0), [1], "the likeliest always stays");
+        assert_eq!(with(0.75, 0), [1]);
+        assert_eq!(with(0.9, 0), [1, 2]);
+        assert_eq!(with(0.5, 3), [1, 2, 3]);
+        let sampling = Sampling { tfs_z: 0.25, ..Sampling::default() };
+        let flat = left(&model, &only(SamplerKind::TfsZ, sampling), &[], &[1.0; 20]);
+        assert_eq!(flat.len(), 4, "all tokens are alike: five of 18 reach a quarter");
+        let two = left(&model, &only(SamplerKind::TfsZ, sampling), &[], &[2.0, 1.0]);
+        assert_eq!(two.len(), 2, "too few for a curve");
+    }
+
+    #[test]
+    fn the_newline_can_be_spared_by_the_penalties() {
+        let model = model("newline");
+        // SAFETY: the vocabulary lives with the model.
+        let newline = unsafe { sys::llama_vocab_nl(model.raw_vocab()) };
+        let logits = vec![2.0; 40];
+        let with = |penalize_nl| {
+            let sampling = Sampling { repeat_penalty: 2.0, penalize_nl, ..Sampling::default() };
+            let recipe = only(SamplerKind::Penalties, sampling);
+            left(&model, &recipe, &[newline, 5], &logits)
+        };
+        let penalized = |left: Vec<(Token, f32)>| {
+            let mut ids: Vec<_> =
+                left.iter().filter(|(_, x)| *x < 1.5).map(|(id, _)| *id).collect();
+            ids.sort_unstable();
+            ids
+        };
+        assert_eq!(penalized(with(true)), [5, newline]);
+        assert_eq!(penalized(with(false)), [5]);
+    }
+
+    #[test]
+    fn a_repeated_sequence_is_penalized_up_to_a_breaker() {
+        let model = model("dry");
+        let sampling = Sampling { dry_multiplier: 3.0, ..Sampling::default() };
+        let recipe = only(SamplerKind::Dry, sampling);
+        let history = [10, 11, 12, 13, 10, 11, 12];
+        let lowest = |recipe: &Recipe| *left(&model, recipe, &history, &[1.0; 30]).last().unwrap();
+        // Three tokens are repeated, two may be: one more factor of the base.
+        assert_eq!(lowest(&recipe), (13, 1.0 - 3.0 * 1.75));
+        let broken = Recipe { breakers: vec![vec![11]], ..recipe.clone() };
+        assert!(lowest(&broken).1 > 0.9);
+        let spread = Recipe { breakers: vec![vec![11, 12]], ..recipe };
+        assert!(lowest(&spread).1 > 0.9);
+    }
+
+    #[test]
+    fn biases_come_first_and_never_means_never() {
+        let model = model("bias");
+        let never = f32::NEG_INFINITY;
+        let biases = vec![(2, 3.0), (3, never), (0, -1.0), (0, -1.0)];
+        let sampling = Sampling { top_k: 2, ..Sampling::default() };
+        let recipe = Recipe { biases, ..only(SamplerKind::TopK, sampling) };
+        let left = left(&model, &recipe, &[], &[1.0, 0.5, 0.0, 9.0]);
+        assert_eq!(left, [(2, 3.0), (1, 0.5)]);
+    }
+
+    #[test]
+    fn the_order_of_samplers_matters() {
+        let model = model("order");
+        let logits = of(&[0.4, 0.3, 0.2, 0.1]);
+        let sampling = Sampling { temperature: 4.0, top_p: 0.6, ..Sampling::default() };
+        let with = |order: [SamplerKind; 2]| {
+            let recipe = Recipe { order: order.to_vec(), ..only(SamplerKind::TopP, sampling) };
+            left(&model, &recipe, &[], &logits).len()
+        };
+        assert_eq!(with([SamplerKind::TopP, SamplerKind::Temperature]), 2);
+        assert_eq!(with([SamplerKind::Temperature, SamplerKind::TopP]), 3);
+    }
+}

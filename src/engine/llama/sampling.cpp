@@ -376,6 +376,26 @@ int32_t lollmsd_sample(
     });
 }
 
+// For tests: applies the chain to `n` candidates with these logits and the numbers 0 to n - 1. What is left
+// replaces `logits` and goes to `ids`; returns how many are left, or -1 with a reason in `err`.
+int32_t lollmsd_sampler_try(
+        lollmsd_sampler * sampler, float * logits, llama_token * ids, int32_t n, char * err, size_t size) noexcept {
+    return guarded<int32_t>(err, size, -1, [&]() -> int32_t {
+        if (!fill(*sampler, logits, n, nullptr)) {
+            say(err, size, "the model made numbers that are not finite");
+            return -1;
+        }
+        auto & list = sampler->candidates;
+        llama_token_data_array array = {list.data(), list.size(), -1, false};
+        llama_sampler_apply(sampler->chain, &array);
+        for (size_t i = 0; i < array.size; i++) {
+            ids[i] = array.data[i].id;
+            logits[i] = array.data[i].logit;
+        }
+        return static_cast<int32_t>(array.size);
+    });
+}
+
 // Log probabilities of `token`, into `own`, and of the likeliest tokens, into `ids` and `logs`, which have
 // room for `top`. Returns how many of these there are, or -1 with a reason in `err`. `after` looks at what
 // the chain left in the last step, otherwise at what the model made.
