@@ -5,11 +5,14 @@
 
 use std::path::{Path, PathBuf};
 
-const SHIM: &str = "src/engine/llama/shim.cpp";
+const SHIM: &str = "src/engine/llama";
+const SHIM_FILES: [&str; 5] = ["shim.cpp", "sampling.cpp", "samplers.cpp", "shim.h", "samplers.h"];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed={SHIM}");
+    for file in SHIM_FILES {
+        println!("cargo:rerun-if-changed={SHIM}/{file}");
+    }
     // rust-embed does not notice files that are added.
     for shipped in ["bindings", "personalities", "configs", "models/llama_cpp/lollmsd-demo.gguf"] {
         println!("cargo:rerun-if-changed={shipped}");
@@ -23,7 +26,7 @@ fn main() {
     cc::Build::new()
         .cpp(true)
         .std("c++17")
-        .file(SHIM)
+        .files(SHIM_FILES.iter().filter(|f| f.ends_with("cpp")).map(|f| format!("{SHIM}/{f}")))
         .includes(["include", "ggml/include", "common", "vendor"].map(|part| source.join(part)))
         .opt_level(3)
         .debug(false)

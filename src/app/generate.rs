@@ -263,6 +263,7 @@ fn sampling(
         presence_penalty: asked.presence_penalty.unwrap_or(base.presence_penalty),
         frequency_penalty: asked.frequency_penalty.unwrap_or(base.frequency_penalty),
         seed: asked.seed.unwrap_or(base.seed),
+        ..base
     }
 }
 

@@ -6,8 +6,9 @@ use crate::domain::generation::Priority;
 use crate::domain::prompt::{Message, PlainFormat, Role};
 use crate::domain::sampling::{Sampling, Stops};
 use crate::protocol::command::{
-    Chat, ChatMessage, Generate, Load, LoadSettings, Plain, Prompt, SamplingParams, TextPrompt,
+    Chat, ChatMessage, Generate, Load, LoadSettings, Plain, Prompt, TextPrompt,
 };
+use crate::protocol::sampling::SamplingParams;
 
 /// A model to load, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -145,6 +146,25 @@ fn params(sampling: &Sampling) -> SamplingParams {
         repeat_last_n: sampling.repeat_last_n,
         presence_penalty: sampling.presence_penalty,
         frequency_penalty: sampling.frequency_penalty,
+        penalize_nl: sampling.penalize_nl,
+        dynatemp_range: sampling.dynatemp_range,
+        dynatemp_exponent: sampling.dynatemp_exponent,
+        xtc_probability: sampling.xtc_probability,
+        xtc_threshold: sampling.xtc_threshold,
+        dry_multiplier: sampling.dry_multiplier,
+        dry_base: sampling.dry_base,
+        dry_allowed_length: sampling.dry_allowed_length,
+        dry_penalty_last_n: sampling.dry_penalty_last_n,
+        top_n_sigma: sampling.top_n_sigma,
+        tfs_z: sampling.tfs_z,
+        adaptive_target: sampling.adaptive_target,
+        adaptive_decay: sampling.adaptive_decay,
+        mirostat: sampling.mirostat,
+        mirostat_tau: sampling.mirostat_tau,
+        mirostat_eta: sampling.mirostat_eta,
+        min_keep: sampling.min_keep,
+        ignore_eos: sampling.ignore_eos,
         seed: sampling.seed,
+        ..SamplingParams::default()
     }
 }

@@ -10,4 +10,6 @@ pub mod moment;
 pub mod name;
 pub mod personality;
 pub mod prompt;
+pub mod sampler;
 pub mod sampling;
+pub mod steering;

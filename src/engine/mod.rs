@@ -8,6 +8,8 @@ pub mod driver;
 #[expect(unsafe_code, reason = "the border to llama.cpp; each use says why it is sound")]
 pub mod llama;
 pub mod model;
+pub mod recipe;
 pub mod report;
 pub mod scheduler;
 pub mod text;
+pub mod vocabulary;

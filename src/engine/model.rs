@@ -3,11 +3,13 @@
 //! llama.cpp makes both (`llama`); tests make their own.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::prompt::Message;
-use crate::domain::sampling::Sampling;
+use crate::engine::recipe::{Chosen, Recipe};
 use crate::engine::scheduler::{Adapters, Entry, Limits, SeqIdx, Token};
+use crate::engine::vocabulary::Vocabulary;
 
 /// Why something did not work, as the model's library says it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,11 +36,7 @@ pub trait Decoder {
     ///
     /// # Errors
     /// [`ModelError`] when the library refuses the settings.
-    fn sampler(
-        &mut self,
-        sampling: &Sampling,
-        prompt: &[Token],
-    ) -> Result<Self::Sampler, ModelError>;
+    fn sampler(&mut self, recipe: &Recipe, prompt: &[Token]) -> Result<Self::Sampler, ModelError>;
 
     /// Decodes a batch.
     fn decode(&mut self, batch: &[Entry]) -> Decoded;
@@ -47,7 +45,7 @@ pub trait Decoder {
     ///
     /// # Errors
     /// [`ModelError`] when nothing can be chosen, such as for numbers that are not finite.
-    fn sample(&mut self, sampler: &mut Self::Sampler, at: usize) -> Result<Token, ModelError>;
+    fn sample(&mut self, sampler: &mut Self::Sampler, at: usize) -> Result<Chosen, ModelError>;
 
     /// Takes the cells from position `from` on out of a sequence; false when the model cannot do that.
     /// From position 0 it always works.
@@ -123,6 +121,9 @@ pub trait Lexicon: Send + Sync {
     /// # Errors
     /// [`ModelError`] names a token that is not in the vocabulary.
     fn detokenize(&self, tokens: &[Token]) -> Result<String, ModelError>;
+
+    /// The table of all tokens, made when it is first asked for.
+    fn vocabulary(&self) -> Arc<Vocabulary>;
 
     /// Whether the model brings a chat template that can be used.
     fn has_template(&self) -> bool;

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use crate::domain::sampling::{Sampling, Stops};
+use crate::domain::sampling::Stops;
+use crate::engine::recipe::Recipe;
 use crate::engine::text::writer::Written;
 
 /// What a generation needs beside its prompt.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// How tokens are chosen.
-    pub sampling: Sampling,
+    pub recipe: Recipe,
     /// What ends it.
     pub stops: Stops,
     /// Messages that were cropped away, for the report.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::protocol::sampling::SamplingParams;
+
 /// One line to a binding process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -237,50 +239,6 @@ impl Default for Plain {
             user_prefix: "!@> Human: ".into(),
             ai_prefix: "!@> lollms:".into(),
             link_text: "\n".into(),
-        }
-    }
-}
-
-/// How tokens are chosen; names and meanings as llama.cpp's server has them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct SamplingParams {
-    /// Spread of the distribution; 0 takes the most likely token.
-    pub temperature: f32,
-    /// Only the most likely tokens; 0 turns it off.
-    pub top_k: i32,
-    /// Nucleus sampling; 1 turns it off.
-    pub top_p: f32,
-    /// Relative to the most likely token; 0 turns it off.
-    pub min_p: f32,
-    /// Locally typical sampling; 1 turns it off.
-    pub typical_p: f32,
-    /// Divides the logits of recent tokens; 1 turns it off.
-    pub repeat_penalty: f32,
-    /// How many tokens back penalties look; −1 means the whole context.
-    pub repeat_last_n: i32,
-    /// Taken from the logit of a token that occurred.
-    pub presence_penalty: f32,
-    /// Taken from the logit of a token for each time it occurred.
-    pub frequency_penalty: f32,
-    /// Seed of the generator; absent takes a fresh one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seed: Option<u32>,
-}
-
-impl Default for SamplingParams {
-    fn default() -> Self {
-        Self {
-            temperature: 0.8,
-            top_k: 40,
-            top_p: 0.95,
-            min_p: 0.0,
-            typical_p: 1.0,
-            repeat_penalty: 1.0,
-            repeat_last_n: 64,
-            presence_penalty: 0.0,
-            frequency_penalty: 0.0,
-            seed: None,
         }
     }
 }

@@ -212,7 +212,7 @@ pub struct Reading {
 }
 
 /// Payload of `piece`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Piece {
     /// The generation's id.
     pub id: u64,
@@ -224,6 +224,33 @@ pub struct Piece {
     /// The tokens, in the order of `ends`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tok: Vec<i32>,
+    /// How likely the tokens were, in the same order; there only when `n_probs` asked for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probs: Vec<Probability>,
+}
+
+/// How likely a token was.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Probability {
+    /// Natural logarithm of its probability, at least -1e30.
+    pub logprob: f32,
+    /// The likeliest tokens, most likely first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top: Vec<TopProbability>,
+}
+
+/// A token that could have been chosen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TopProbability {
+    /// The token.
+    pub id: i32,
+    /// Its text; bytes that are no UTF-8 become U+FFFD.
+    pub text: String,
+    /// Its bytes, when `text` does not have them all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bytes: Vec<u8>,
+    /// Natural logarithm of its probability, at least -1e30.
+    pub logprob: f32,
 }
 
 /// Payload of `end`.

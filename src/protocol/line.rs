@@ -29,7 +29,13 @@ mod tests {
 
     #[test]
     fn a_line_has_one_key_and_unknown_fields_are_ignored() {
-        let piece = Piece { id: 7, text: "hé".into(), ends: vec![1, 3], tok: vec![5, 6] };
+        let piece = Piece {
+            id: 7,
+            text: "hé".into(),
+            ends: vec![1, 3],
+            tok: vec![5, 6],
+            ..Piece::default()
+        };
         let line = encode(&Event::Piece(piece)).unwrap();
         let text = String::from_utf8(line).unwrap();
         assert_eq!(text, "{\"piece\":{\"id\":7,\"text\":\"hé\",\"ends\":[1,3],\"tok\":[5,6]}}\n");

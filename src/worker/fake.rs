@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use crate::domain::error::{ErrorCode, Failure};
 use crate::domain::prompt::{Message, Role};
-use crate::domain::sampling::Sampling;
 use crate::engine::model::{Control, Decoded, Decoder, Facts, Lexicon, ModelError, Special};
+use crate::engine::recipe::{Alternative, Chosen, Likely, Recipe};
 use crate::engine::scheduler::{Adapters, Cutting, Entry, Limits, SeqIdx, Token};
+use crate::engine::vocabulary::Vocabulary;
 use crate::protocol::command::Load;
 use crate::worker::loader::{LoadFailure, Loader, Parts};
 
@@ -110,10 +111,10 @@ pub(super) fn after(context: &[Token]) -> Token {
 }
 
 impl Decoder for FakeDecoder {
-    type Sampler = ();
+    type Sampler = Recipe;
 
-    fn sampler(&mut self, _: &Sampling, _: &[Token]) -> Result<(), ModelError> {
-        Ok(())
+    fn sampler(&mut self, recipe: &Recipe, _: &[Token]) -> Result<Recipe, ModelError> {
+        Ok(recipe.clone())
     }
 
     fn decode(&mut self, batch: &[Entry]) -> Decoded {
@@ -133,8 +134,19 @@ impl Decoder for FakeDecoder {
         Decoded::Done
     }
 
-    fn sample(&mut self, (): &mut (), at: usize) -> Result<Token, ModelError> {
-        self.step[at].ok_or_else(|| ModelError("not asked for".into()))
+    fn sample(&mut self, recipe: &mut Recipe, at: usize) -> Result<Chosen, ModelError> {
+        let token = self.step[at].ok_or_else(|| ModelError("not asked for".into()))?;
+        let likely = recipe.probabilities.map(|asked| {
+            let alternative = |log: u8| Alternative {
+                token: token + Token::from(log),
+                bytes: vec![b'a' + log],
+                log: -f32::from(log),
+            };
+            // The chosen token by its number, so that a test sees whose probability it is.
+            let top = (0..u8::try_from(asked.top).unwrap()).map(alternative).collect();
+            Likely { log: -f32::from(u16::try_from(token).unwrap()), top }
+        });
+        Ok(Chosen { token, likely })
     }
 
     fn cut(&mut self, seq: SeqIdx, from: usize) -> bool {
@@ -197,6 +209,13 @@ impl Lexicon for FakeLexicon {
         let bytes: Result<Vec<u8>, _> = tokens.iter().map(|token| u8::try_from(*token)).collect();
         let bytes = bytes.map_err(|error| ModelError(error.to_string()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn vocabulary(&self) -> Arc<Vocabulary> {
+        let mut vocabulary = Vocabulary::default();
+        (0..=u8::MAX).for_each(|byte| vocabulary.push(&[byte], false));
+        vocabulary.push(&[], true);
+        Arc::new(vocabulary)
     }
 
     fn has_template(&self) -> bool {

@@ -11,9 +11,11 @@ pub mod desk;
 mod live;
 pub mod loader;
 pub mod outbox;
+mod pieces;
 pub mod prepare;
 mod process;
 mod reader;
+mod recipe;
 mod text;
 
 #[cfg(test)]

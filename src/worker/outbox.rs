@@ -16,6 +16,7 @@ use crate::domain::error::ErrorCode;
 use crate::engine::text::writer::Written;
 use crate::protocol::event::{ErrorEvent, Event, Piece};
 use crate::protocol::{MAX_EVENT_BYTES, line};
+use crate::worker::pieces;
 use crate::worker::process::mark_in_line;
 
 /// Unsent bytes at which no more text is made.
@@ -23,11 +24,6 @@ pub const FULL_BYTES: usize = 4 << 20;
 /// Time between two lines of one generation, unless its first piece or an end is among them. Measured:
 /// a wake-up of the front costs ten times what a line does.
 pub const FLUSH_AFTER: Duration = Duration::from_micros(500);
-/// Longest text of one line: escapes can make six bytes of one, and a line has at most 1 MiB.
-const PIECE_BYTES: usize = 96 << 10;
-/// Most tokens of one line: a border and a token are at most 20 bytes.
-const PIECE_TOKENS: usize = 8 << 10;
-
 /// The way out.
 #[derive(Debug)]
 pub struct Outbox {
@@ -112,7 +108,7 @@ impl Outbox {
         unsent.written.append(written);
         let first = !unsent.begun && !written.text.is_empty();
         state.urgent |= first;
-        state.unsent_bytes += weight(written);
+        state.unsent_bytes += pieces::weight(written);
     }
 
     /// Forgets a generation after its end was added.
@@ -236,7 +232,7 @@ impl State {
     /// Makes lines of the unsent text of one generation.
     fn pieces_of(&mut self, generation: u64) {
         if let Some(mut unsent) = self.unsent.remove(&generation) {
-            self.unsent_bytes = self.unsent_bytes.saturating_sub(weight(&unsent.written));
+            self.unsent_bytes = self.unsent_bytes.saturating_sub(pieces::weight(&unsent.written));
             self.lines_of(generation, &mut unsent);
             self.unsent.insert(generation, unsent);
         }
@@ -247,14 +243,16 @@ impl State {
             return;
         }
         unsent.begun = true;
-        let Written { text, ends, tokens } = &mut unsent.written;
-        if text.len() <= PIECE_BYTES && tokens.len() <= PIECE_TOKENS {
+        let fits = pieces::fits_a_line(&unsent.written);
+        let Written { text, ends, tokens, .. } = &mut unsent.written;
+        if fits {
             // The buffers go into the event and come back, so that nothing is allocated.
             let piece = Piece {
                 id: generation,
                 text: std::mem::take(text),
                 ends: std::mem::take(ends),
                 tok: std::mem::take(tokens),
+                probs: Vec::new(),
             };
             let mut event = Event::Piece(piece);
             self.line(&event);
@@ -264,7 +262,7 @@ impl State {
                 *tokens = std::mem::take(&mut piece.tok);
             }
         } else {
-            for piece in split(generation, &unsent.written) {
+            for piece in pieces::split(generation, &unsent.written) {
                 self.line(&Event::Piece(piece));
             }
         }
@@ -307,32 +305,6 @@ impl State {
     }
 }
 
-/// Memory of unsent text, about.
-fn weight(written: &Written) -> usize {
-    written.text.len() + 8 * written.tokens.len()
-}
-
-/// Pieces that fit a line each, cut at token borders.
-fn split(generation: u64, written: &Written) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    let mut piece = Piece { id: generation, text: String::new(), ends: vec![], tok: vec![] };
-    let mut from = 0;
-    for (end, token) in written.ends.iter().zip(&written.tokens) {
-        let end = *end as usize;
-        let full = piece.text.len() + (end - from) > PIECE_BYTES || piece.tok.len() >= PIECE_TOKENS;
-        if full && !piece.tok.is_empty() {
-            let next = Piece { id: generation, text: String::new(), ends: vec![], tok: vec![] };
-            pieces.push(std::mem::replace(&mut piece, next));
-        }
-        piece.text.push_str(&written.text[from..end]);
-        piece.ends.push(u32::try_from(piece.text.len()).unwrap_or(u32::MAX));
-        piece.tok.push(*token);
-        from = end;
-    }
-    pieces.push(piece);
-    pieces
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{PipeReader, Read, pipe};
@@ -348,7 +320,7 @@ mod tests {
 
     fn written(text: &str) -> Written {
         let end = u32::try_from(text.len()).unwrap();
-        Written { text: text.into(), ends: vec![end], tokens: vec![1] }
+        Written { text: text.into(), ends: vec![end], tokens: vec![1], likely: vec![] }
     }
 
     /// What has been written so far.

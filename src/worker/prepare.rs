@@ -4,11 +4,12 @@
 
 use crate::domain::error::{ErrorCode, Failure};
 use crate::domain::prompt::{Message, PlainFormat, Role, crop};
-use crate::domain::sampling::{Sampling, Stops};
+use crate::domain::sampling::Stops;
 use crate::engine::model::{Control, Lexicon, ModelError, Special};
 use crate::engine::report::Settings;
 use crate::engine::scheduler::{OnFull, Token};
-use crate::protocol::command::{Chat, Generate, Plain, Prompt, SamplingParams, TextPrompt};
+use crate::protocol::command::{Chat, Generate, Plain, Prompt, TextPrompt};
+use crate::worker::recipe::{invalid, recipe};
 
 /// Most bytes of a prompt for each token of the context: what lies above cannot fit and is not worth
 /// tokenizing. Tokens are 3 to 4 bytes of text on average; runs of spaces are the longest.
@@ -36,12 +37,8 @@ pub fn prepare(
     lexicon: &dyn Lexicon,
     ctx_size: usize,
 ) -> Result<Prepared, Failure> {
-    let wrong = |error: crate::domain::sampling::OutOfRange| {
-        Failure::new(ErrorCode::InvalidRequest, error.to_string())
-    };
-    let sampling = sampling(&generate.sampling).checked().map_err(wrong)?;
     let stops = Stops { exact: generate.stop, any_case: generate.anti_prompts };
-    let stops = stops.checked().map_err(wrong)?;
+    let stops = stops.checked().map_err(|error| invalid(&error))?;
     let most = generate.n_predict.map_or(usize::MAX, |n| n as usize);
     let (shifts, n_keep) = (generate.context_shift, generate.n_keep);
     let (prompt, dropped) = match generate.prompt {
@@ -54,8 +51,9 @@ pub fn prepare(
     if prompt.len() + 1 > ctx_size {
         return Err(exceeded(prompt.len(), ctx_size));
     }
+    let recipe = recipe(generate.sampling, lexicon)?;
     let dropped = u32::try_from(dropped).unwrap_or(u32::MAX);
-    let settings = Settings { sampling, stops, dropped };
+    let settings = Settings { recipe, stops, dropped };
     let on_full = if shifts {
         // Anything below 0 keeps the whole prompt.
         OnFull::Shift { keep: usize::try_from(n_keep).unwrap_or(prompt.len()) }
@@ -226,21 +224,6 @@ fn plain(plain: &Plain) -> PlainFormat {
     }
 }
 
-fn sampling(params: &SamplingParams) -> Sampling {
-    Sampling {
-        temperature: params.temperature,
-        top_k: params.top_k,
-        top_p: params.top_p,
-        min_p: params.min_p,
-        typical_p: params.typical_p,
-        repeat_penalty: params.repeat_penalty,
-        repeat_last_n: params.repeat_last_n,
-        presence_penalty: params.presence_penalty,
-        frequency_penalty: params.frequency_penalty,
-        seed: params.seed,
-    }
-}
-
 fn exceeded(tokens: usize, ctx_size: usize) -> Failure {
     let text = format!(
         "the prompt has {tokens} tokens; the context holds {ctx_size}, one of them for the answer"
@@ -263,6 +246,7 @@ fn refused(error: ModelError) -> Failure {
 mod tests {
     use super::*;
     use crate::protocol::command::ChatMessage;
+    use crate::protocol::sampling::SamplingParams;
     use crate::worker::fake::{FakeLexicon, Template};
 
     const PLAIN: FakeLexicon = FakeLexicon(Template::None);

@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use lollmsd::protocol::command as ask;
 use lollmsd::protocol::event::{EndReason, Event};
 use lollmsd::protocol::line;
+use lollmsd::protocol::sampling::SamplingParams;
 
 struct Example {
     child: Child,
@@ -45,7 +46,7 @@ impl Example {
             id,
             prompt,
             n_predict,
-            sampling: ask::SamplingParams::default(),
+            sampling: SamplingParams::default(),
             stop: Vec::new(),
             context_shift: false,
             n_keep: 0,

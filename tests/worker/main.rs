@@ -7,6 +7,7 @@ mod cache;
 #[expect(dead_code, reason = "shared with the program that writes the models")]
 mod models;
 mod process;
+mod sampling;
 
 use std::time::{Duration, Instant};
 

@@ -31,6 +31,8 @@ pub(crate) fn text(text: &str) -> Value {
 pub(crate) struct Completion {
     pub(crate) text: String,
     pub(crate) tokens: usize,
+    /// Probabilities of its tokens, when they were asked for.
+    pub(crate) probs: Vec<Value>,
     pub(crate) started: Value,
     pub(crate) end: Value,
 }
@@ -137,6 +139,10 @@ impl Worker {
                     assert_eq!(ends.len(), body["tok"].as_array().unwrap().len());
                     made.text.push_str(text);
                     made.tokens += ends.len();
+                    if let Some(probs) = body["probs"].as_array() {
+                        assert_eq!(probs.len(), ends.len(), "one for each token");
+                        made.probs.extend(probs.iter().cloned());
+                    }
                 }
                 "end" => {
                     made.end = body.clone();

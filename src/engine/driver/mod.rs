@@ -179,7 +179,7 @@ impl<D: Decoder> Driver<D> {
         }
         let settings = self.submitted.remove(&id).expect("what was admitted was submitted");
         let tokens = self.scheduler.prompt(seq);
-        match self.decoder.sampler(&settings.sampling, tokens) {
+        match self.decoder.sampler(&settings.recipe, tokens) {
             Ok(sampler) => {
                 out.started(Started { id, prompt, cached, dropped: settings.dropped });
                 self.running[seq] = Some(Running {
@@ -221,7 +221,8 @@ impl<D: Decoder> Driver<D> {
                 self.totals.prompt += (running.prompt - running.cached) as u64;
             }
             let (token, end) = match chosen {
-                Ok(token) => {
+                Ok(chosen) => {
+                    let token = chosen.token;
                     running.made += 1;
                     self.totals.made += 1;
                     let end = if self.decoder.ends_text(token) {
@@ -231,7 +232,7 @@ impl<D: Decoder> Driver<D> {
                         self.decoder.append_bytes(token, &mut self.bytes);
                         running
                             .writer
-                            .push(token, &self.bytes, &mut self.written)
+                            .push(chosen, &self.bytes, &mut self.written)
                             .map(End::StopString)
                     };
                     (token, end)

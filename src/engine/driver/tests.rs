@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::*;
-use crate::domain::sampling::Sampling;
 use crate::engine::model::ModelError;
+use crate::engine::recipe::{Chosen, Recipe};
 use crate::engine::scheduler::cost::Costs;
 use crate::engine::scheduler::{Adapters, Cutting, Entry, Limits, OnFull, Token};
 
@@ -19,7 +19,7 @@ struct Tight {
 impl Decoder for Tight {
     type Sampler = ();
 
-    fn sampler(&mut self, _: &Sampling, _: &[Token]) -> Result<(), ModelError> {
+    fn sampler(&mut self, _: &Recipe, _: &[Token]) -> Result<(), ModelError> {
         Ok(())
     }
 
@@ -36,8 +36,8 @@ impl Decoder for Tight {
         Decoded::Done
     }
 
-    fn sample(&mut self, (): &mut (), at: usize) -> Result<Token, ModelError> {
-        Ok(self.last[at] + 1)
+    fn sample(&mut self, (): &mut (), at: usize) -> Result<Chosen, ModelError> {
+        Ok(Chosen { token: self.last[at] + 1, likely: None })
     }
 
     fn cut(&mut self, seq: SeqIdx, from: usize) -> bool {

@@ -32,13 +32,9 @@ pub(super) fn adopt(model: NonNull<sys::llama_model>) -> LlamaModel {
 }
 
 #[cfg(test)]
-#[path = "../../../tools/models/mod.rs"]
-#[expect(dead_code, reason = "shared with the program that writes the models")]
-mod models;
-
-#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::llama::models;
     use crate::engine::llama::{LoadRequest, load};
     use std::ops::ControlFlow;
 

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use llama_cpp_sys_2 as sys;
 
-use crate::domain::sampling::Sampling;
 use crate::engine::llama::batch::{Batch, Ranges};
 use crate::engine::llama::ffi::{self, ErrorText};
 use crate::engine::llama::log;
 use crate::engine::llama::model::{Model, reason};
 use crate::engine::llama::sampler::Sampler;
+use crate::engine::llama::step::Step;
 use crate::engine::model::{Control, Decoded, Decoder, ModelError};
+use crate::engine::recipe::{Chosen, Recipe};
 use crate::engine::scheduler::{Adapters, Entry, SeqIdx, Token};
 
 /// How long the threads of a pool look for work before they sleep, in ggml's units of 131,072 looks.
@@ -264,8 +265,8 @@ fn position(at: usize) -> i32 {
 impl Decoder for LlamaDecoder {
     type Sampler = Sampler;
 
-    fn sampler(&mut self, sampling: &Sampling, prompt: &[Token]) -> Result<Sampler, ModelError> {
-        Sampler::new(&self.context.model, sampling, prompt, self.settings.ctx_size)
+    fn sampler(&mut self, recipe: &Recipe, prompt: &[Token]) -> Result<Sampler, ModelError> {
+        Sampler::new(&self.context.model, recipe, prompt, self.settings.ctx_size)
     }
 
     fn decode(&mut self, batch: &[Entry]) -> Decoded {
@@ -275,17 +276,16 @@ impl Decoder for LlamaDecoder {
         }
     }
 
-    fn sample(&mut self, sampler: &mut Sampler, at: usize) -> Result<Token, ModelError> {
+    fn sample(&mut self, sampler: &mut Sampler, at: usize) -> Result<Chosen, ModelError> {
         if !self.batch.has_logits(at) {
             return Err(ModelError(format!("entry {at} of the step was not asked for numbers")));
         }
         let at = i32::try_from(at).expect("a batch has some thousand entries");
-        let mut err = ErrorText::new();
-        // SAFETY: sampler and context live; the entry has numbers, as was checked above.
-        let token = unsafe {
-            ffi::lollmsd_sample(sampler.raw(), self.context.raw(), at, err.as_mut_ptr(), err.size())
-        };
-        if token < 0 { Err(ModelError(err.text())) } else { Ok(token) }
+        let mut step = Step { context: &mut self.context, at };
+        let token = step.choose(sampler)?;
+        let likely = step.likely(sampler, token)?;
+        sampler.accept(token);
+        Ok(Chosen { token, likely })
     }
 
     fn cut(&mut self, seq: SeqIdx, from: usize) -> bool {

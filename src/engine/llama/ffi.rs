@@ -16,19 +16,43 @@ pub(super) struct ContextSettings {
     pub(super) pooling: i32,
 }
 
-/// Settings of a sampler chain, as `lollmsd_sampling` in `shim.cpp`.
+/// Settings of a sampler chain, as `lollmsd_sampling` in `sampling.cpp`.
 #[repr(C)]
 pub(super) struct Sampling {
     pub(super) temperature: f32,
+    pub(super) dynatemp_range: f32,
+    pub(super) dynatemp_exponent: f32,
     pub(super) top_k: i32,
     pub(super) top_p: f32,
     pub(super) min_p: f32,
     pub(super) typical_p: f32,
+    pub(super) tfs_z: f32,
+    pub(super) top_n_sigma: f32,
+    pub(super) xtc_probability: f32,
+    pub(super) xtc_threshold: f32,
     pub(super) repeat_penalty: f32,
     pub(super) repeat_last_n: i32,
     pub(super) presence_penalty: f32,
     pub(super) frequency_penalty: f32,
+    pub(super) penalize_nl: bool,
+    pub(super) dry_multiplier: f32,
+    pub(super) dry_base: f32,
+    pub(super) dry_allowed_length: i32,
+    pub(super) dry_penalty_last_n: i32,
+    pub(super) adaptive_target: f32,
+    pub(super) adaptive_decay: f32,
+    pub(super) mirostat: i32,
+    pub(super) mirostat_tau: f32,
+    pub(super) mirostat_eta: f32,
+    pub(super) min_keep: i32,
     pub(super) seed: u32,
+    pub(super) order: *const i32,
+    pub(super) n_order: usize,
+    pub(super) biases: *const sys::llama_logit_bias,
+    pub(super) n_biases: usize,
+    pub(super) breaker_tokens: *const i32,
+    pub(super) breaker_lengths: *const usize,
+    pub(super) n_breakers: usize,
 }
 
 /// A sampler chain with its list of candidates.
@@ -129,7 +153,7 @@ unsafe extern "C" {
         size: usize,
     ) -> *mut c_char;
     pub(super) fn lollmsd_sampler_new(
-        n_vocab: i32,
+        vocab: *const sys::llama_vocab,
         settings: *const Sampling,
         err: *mut c_char,
         size: usize,
@@ -140,6 +164,29 @@ unsafe extern "C" {
         sampler: *mut Sampler,
         ctx: *mut sys::llama_context,
         at: i32,
+        mask: *const u64,
+        err: *mut c_char,
+        size: usize,
+    ) -> i32;
+    pub(super) fn lollmsd_probabilities(
+        sampler: *const Sampler,
+        ctx: *mut sys::llama_context,
+        at: i32,
+        after: bool,
+        token: i32,
+        top: i32,
+        ids: *mut i32,
+        logs: *mut f32,
+        own: *mut f32,
+        err: *mut c_char,
+        size: usize,
+    ) -> i32;
+    #[cfg(test)]
+    pub(super) fn lollmsd_sampler_try(
+        sampler: *mut Sampler,
+        logits: *mut f32,
+        ids: *mut i32,
+        n: i32,
         err: *mut c_char,
         size: usize,
     ) -> i32;

@@ -2,7 +2,7 @@
 //!
 //! `llama-cpp-2` gives the backend, the model and its vocabulary; context, batch and sampler are ours over
 //! its sys crate, because the safe crate keeps its context to itself. Every call that can throw goes
-//! through `shim.cpp`. Calls that would end the process on a wrong argument are guarded here:
+//! through the C++ files here. Calls that would end the process on a wrong argument are guarded here:
 //! a batch never exceeds its capacity, its sequence numbers and tokens are in range, and a token is only
 //! chosen where the step was asked for numbers.
 
@@ -16,6 +16,12 @@ mod ffi;
 mod log;
 pub mod model;
 mod sampler;
+mod step;
+
+#[cfg(test)]
+#[path = "../../../tools/models/mod.rs"]
+#[expect(dead_code, reason = "shared with the program that writes the models")]
+mod models;
 
 pub use crate::engine::llama::context::{ContextSettings, LlamaDecoder};
 pub use crate::engine::llama::crash::{exit_now, install_crash_line, mark_in_line};

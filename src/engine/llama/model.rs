@@ -19,6 +19,7 @@ use crate::engine::llama::ffi::{self, ErrorText};
 use crate::engine::llama::log;
 use crate::engine::model::{Control, Lexicon, ModelError, Special};
 use crate::engine::scheduler::Token;
+use crate::engine::vocabulary::Vocabulary;
 
 /// A loaded model. Dropped when the last context, sampler and lexicon are gone.
 pub struct Model {
@@ -244,6 +245,7 @@ pub struct LlamaLexicon {
     model: Arc<Model>,
     templates: Option<Templates>,
     embedder: Mutex<Embedder>,
+    vocabulary: OnceLock<Arc<Vocabulary>>,
 }
 
 impl LlamaLexicon {
@@ -253,6 +255,7 @@ impl LlamaLexicon {
             model: Arc::clone(model),
             templates: Templates::of(bridge::raw_model(&model.safe)),
             embedder: Mutex::new(Embedder::new(embed_ctx, threads)),
+            vocabulary: OnceLock::new(),
         }
     }
 }
@@ -277,6 +280,19 @@ impl Lexicon for LlamaLexicon {
             self.model.append_bytes(*token, Control::Parse, &mut bytes);
         }
         Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn vocabulary(&self) -> Arc<Vocabulary> {
+        Arc::clone(self.vocabulary.get_or_init(|| {
+            let mut vocabulary = Vocabulary::default();
+            let mut bytes = Vec::new();
+            for token in 0..self.model.n_vocab {
+                bytes.clear();
+                self.model.append_bytes(token, Control::Text, &mut bytes);
+                vocabulary.push(&bytes, self.model.ends_text(token));
+            }
+            Arc::new(vocabulary)
+        }))
     }
 
     fn has_template(&self) -> bool {

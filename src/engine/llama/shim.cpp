@@ -1,103 +1,30 @@
 // Between the engine (Rust) and llama.cpp (C++).
 //
-// Every function is noexcept and catches everything: a C++ exception that reached Rust would end the
-// process. Failures come back as a code and a text in `err`, which is always ended with a zero byte.
-// What llama.cpp would answer with an assertion (which ends the process too) is checked here or by the
-// caller in Rust, see mod.rs.
+// Models, contexts, tokens, templates, and the end of the process; see shim.h for what holds everywhere.
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cmath>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <exception>
-#include <memory>
-#include <new>
-#include <stdexcept>
 #include <string>
 #include <unistd.h>
-#include <vector>
 
 #include "chat.h"
 #include "ggml-cpu.h"
 #include "ggml.h"
 #include "llama.h"
 
-namespace {
+#include "shim.h"
 
-// Answer of a call that threw.
-constexpr int32_t THROWN = -1000;
-
-void say(char * err, size_t size, const char * text) noexcept {
-    if (size > 0) {
-        std::snprintf(err, size, "%s", text);
-    }
-}
-
-// Runs `call`; an exception becomes its text in `err` and `failed` as the result.
-template <typename Result, typename Call>
-Result guarded(char * err, size_t size, Result failed, Call call) noexcept {
-    say(err, size, "");
-    try {
-        return call();
-    } catch (const std::exception & e) {
-        say(err, size, e.what());
-    } catch (...) {
-        say(err, size, "an unknown C++ exception");
-    }
-    return failed;
-}
-
-// Copies text for Rust, which gives it back to lollmsd_text_free.
-char * copied(const std::string & text, size_t * length) {
-    char * copy = static_cast<char *>(std::malloc(text.size() + 1));
-    if (copy == nullptr) {
-        throw std::bad_alloc();
-    }
-    std::memcpy(copy, text.data(), text.size());
-    copy[text.size()] = 0;
-    *length = text.size();
-    return copy;
-}
-
-}  // namespace
-
-// A sampler chain and its list of candidates, kept between steps.
-struct lollmsd_sampler {
-    llama_sampler * chain = nullptr;
-    std::vector<llama_token_data> candidates;
-    // Only the largest number counts: no list is needed.
-    bool greedy = false;
-
-    lollmsd_sampler() = default;
-    lollmsd_sampler(const lollmsd_sampler &) = delete;
-    lollmsd_sampler & operator=(const lollmsd_sampler &) = delete;
-    ~lollmsd_sampler() {
-        if (chain != nullptr) {
-            llama_sampler_free(chain);
-        }
-    }
-};
+using shim::copied;
+using shim::guarded;
+using shim::say;
+using shim::THROWN;
 
 extern "C" {
-
-// Settings of a chain; the same struct stands in sampler.rs.
-struct lollmsd_sampling {
-    float temperature;
-    int32_t top_k;
-    float top_p;
-    float min_p;
-    float typical_p;
-    float repeat_penalty;
-    int32_t repeat_last_n;
-    float presence_penalty;
-    float frequency_penalty;
-    uint32_t seed;
-};
 
 void lollmsd_text_free(char * text) noexcept {
     std::free(text);
@@ -297,112 +224,6 @@ char * lollmsd_templates_apply(
             inputs.messages[i].content = std::string(contents[i], content_lengths[i]);
         }
         return copied(common_chat_templates_apply(templates, inputs).prompt, length);
-    });
-}
-
-lollmsd_sampler * lollmsd_sampler_new(
-        int32_t n_vocab, const lollmsd_sampling * settings, char * err, size_t size) noexcept {
-    return guarded<lollmsd_sampler *>(err, size, nullptr, [&] {
-        auto sampler = std::make_unique<lollmsd_sampler>();
-        llama_sampler_chain_params params = llama_sampler_chain_default_params();
-        params.no_perf = true;
-        sampler->chain = llama_sampler_chain_init(params);
-        const auto add = [&](llama_sampler * part) {
-            if (part == nullptr) {
-                throw std::runtime_error("llama.cpp refused a sampler");
-            }
-            llama_sampler_chain_add(sampler->chain, part);
-        };
-        const bool penalties = settings->repeat_last_n != 0 &&
-            (settings->repeat_penalty != 1.0f || settings->presence_penalty != 0.0f ||
-             settings->frequency_penalty != 0.0f);
-        if (penalties) {
-            add(llama_sampler_init_penalties(
-                n_vocab, settings->repeat_last_n, settings->repeat_penalty,
-                settings->frequency_penalty, settings->presence_penalty));
-        }
-        if (settings->temperature <= 0.0f) {
-            sampler->greedy = !penalties;
-            add(llama_sampler_init_greedy());
-            return sampler.release();
-        }
-        // Filters before the temperature, as llama.cpp's server has them.
-        if (settings->top_k > 0) {
-            add(llama_sampler_init_top_k(settings->top_k));
-        }
-        if (settings->typical_p < 1.0f) {
-            add(llama_sampler_init_typical(settings->typical_p, 1));
-        }
-        if (settings->top_p < 1.0f) {
-            add(llama_sampler_init_top_p(settings->top_p, 1));
-        }
-        if (settings->min_p > 0.0f) {
-            add(llama_sampler_init_min_p(settings->min_p, 1));
-        }
-        add(llama_sampler_init_temp(settings->temperature));
-        add(llama_sampler_init_dist(settings->seed));
-        return sampler.release();
-    });
-}
-
-void lollmsd_sampler_free(lollmsd_sampler * sampler) noexcept {
-    delete sampler;
-}
-
-void lollmsd_sampler_accept(lollmsd_sampler * sampler, llama_token token) noexcept {
-    try {
-        llama_sampler_accept(sampler->chain, token);
-    } catch (...) {
-        // Only grammars throw here, and there are none in this chain.
-    }
-}
-
-// The chosen token, or -1 with a reason in `err`.
-int32_t lollmsd_sample(
-        lollmsd_sampler * sampler, llama_context * ctx, int32_t at, char * err, size_t size) noexcept {
-    return guarded<int32_t>(err, size, -1, [&]() -> int32_t {
-        const float * logits = llama_get_logits_ith(ctx, at);
-        if (logits == nullptr) {
-            say(err, size, "the step made no numbers for this token");
-            return -1;
-        }
-        const int32_t n = llama_vocab_n_tokens(llama_model_get_vocab(llama_get_model(ctx)));
-        if (sampler->greedy) {
-            int32_t best = 0;
-            bool broken = false;
-            for (int32_t i = 0; i < n; i++) {
-                broken |= std::isnan(logits[i]);
-                if (logits[i] > logits[best]) {
-                    best = i;
-                }
-            }
-            if (broken) {
-                say(err, size, "the model made numbers that are not finite");
-                return -1;
-            }
-            return best;
-        }
-        auto & list = sampler->candidates;
-        list.resize(n);
-        bool broken = false;
-        for (int32_t i = 0; i < n; i++) {
-            broken |= std::isnan(logits[i]);
-            list[i] = llama_token_data{i, logits[i], 0.0f};
-        }
-        if (broken) {
-            // Sorting them would be undefined behaviour.
-            say(err, size, "the model made numbers that are not finite");
-            return -1;
-        }
-        llama_token_data_array array = {list.data(), list.size(), -1, false};
-        llama_sampler_apply(sampler->chain, &array);
-        if (array.selected < 0 || array.selected >= static_cast<int64_t>(array.size)) {
-            say(err, size, "no token is left to choose from");
-            return -1;
-        }
-        const llama_token token = array.data[array.selected].id;
-        llama_sampler_accept(sampler->chain, token);
-        return token;
     });
 }
 

@@ -4,11 +4,12 @@
 //! characters; nothing of a stop string; each token of the text appears exactly once, with its border.
 
 use crate::domain::sampling::Stops;
+use crate::engine::recipe::{Chosen, Likely};
 use crate::engine::text::stops::{Met, StopMatcher};
 use crate::engine::text::utf8::Utf8Stream;
 
 /// Text that may be shown, with the borders of its tokens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Written {
     /// Whole characters of whole tokens.
     pub text: String,
@@ -16,6 +17,8 @@ pub struct Written {
     pub ends: Vec<u32>,
     /// The tokens, in the order of `ends`.
     pub tokens: Vec<i32>,
+    /// How likely they were, in the same order; empty when nobody asked.
+    pub likely: Vec<Likely>,
 }
 
 impl Written {
@@ -24,6 +27,7 @@ impl Written {
         self.text.clear();
         self.ends.clear();
         self.tokens.clear();
+        self.likely.clear();
     }
 
     /// Whether there is neither text nor a token.
@@ -37,6 +41,7 @@ impl Written {
         self.text.push_str(&later.text);
         self.ends.extend(later.ends.iter().map(|end| base + end));
         self.tokens.extend_from_slice(&later.tokens);
+        self.likely.extend_from_slice(&later.likely);
     }
 }
 
@@ -49,6 +54,8 @@ pub struct Writer {
     held: String,
     /// Tokens that were not written yet, and where their text ends in `held`.
     borders: Vec<(i32, usize)>,
+    /// How likely these tokens were; empty when nobody asked.
+    likely: Vec<Likely>,
 }
 
 impl Writer {
@@ -58,8 +65,11 @@ impl Writer {
     }
 
     /// Feeds a token; appends to `out` what may be shown now. Returns the stop string that was met;
-    /// then everything before it is written, and the writer is done.
-    pub fn push(&mut self, token: i32, bytes: &[u8], out: &mut Written) -> Option<String> {
+    /// then everything before it is written, and the writer is done. Probabilities are there for all
+    /// tokens of a text or for none.
+    pub fn push(&mut self, chosen: Chosen, bytes: &[u8], out: &mut Written) -> Option<String> {
+        let Chosen { token, likely } = chosen;
+        self.likely.extend(likely);
         let from = self.held.len();
         self.utf8.push(bytes, &mut self.held);
         self.borders.push((token, self.held.len()));
@@ -100,6 +110,7 @@ impl Writer {
         let begins = std::iter::once(0).chain(self.borders.iter().map(|(_, end)| *end));
         let kept = begins.take(self.borders.len()).take_while(|begin| *begin < start).count();
         self.borders.truncate(kept);
+        self.likely.truncate(kept);
         if let Some((_, end)) = self.borders.last_mut() {
             *end = start.min(*end);
         }
@@ -120,6 +131,7 @@ impl Writer {
         for (_, border) in &mut self.borders {
             *border -= end;
         }
+        out.likely.extend(self.likely.drain(..tokens.min(self.likely.len())));
     }
 }
 
@@ -148,7 +160,9 @@ mod tests {
         let mut all = Written::default();
         for (id, bytes) in (0_i32..).zip(tokens) {
             let mut step = Written::default();
-            let met = writer.push(id, bytes, &mut step);
+            #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+            let likely = Likely { log: -(id as f32), top: vec![] };
+            let met = writer.push(Chosen { token: id, likely: Some(likely) }, bytes, &mut step);
             assert_eq!(step.ends.last().map_or(0, |end| *end as usize), step.text.len());
             all.append(&step);
             if met.is_some() {
@@ -231,6 +245,11 @@ mod tests {
             prop_assert_eq!(all.ends.len(), all.tokens.len());
             prop_assert!(all.ends.is_sorted());
             prop_assert_eq!(all.tokens.clone(), (0..).take(all.tokens.len()).collect::<Vec<i32>>());
+            // Each token has its own probability, whatever was held back or cut off.
+            let logs: Vec<f32> = all.likely.iter().map(|likely| likely.log).collect();
+            #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+            let wanted: Vec<f32> = all.tokens.iter().map(|token| -(*token as f32)).collect();
+            prop_assert_eq!(logs, wanted);
             if met.is_none() {
                 prop_assert_eq!(all.tokens.len(), tokens.len());
             }

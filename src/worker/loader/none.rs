@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use crate::domain::error::{ErrorCode, Failure};
-use crate::domain::sampling::Sampling;
 use crate::engine::model::{Decoded, Decoder, ModelError};
+use crate::engine::recipe::{Chosen, Recipe};
 use crate::engine::scheduler::{Entry, SeqIdx, Token};
 use crate::protocol::command::Load;
 use crate::worker::loader::{LoadFailure, Loader, Parts};
@@ -33,7 +33,7 @@ pub enum Never {}
 impl Decoder for Never {
     type Sampler = Never;
 
-    fn sampler(&mut self, _: &Sampling, _: &[Token]) -> Result<Never, ModelError> {
+    fn sampler(&mut self, _: &Recipe, _: &[Token]) -> Result<Never, ModelError> {
         match *self {}
     }
 
@@ -41,7 +41,7 @@ impl Decoder for Never {
         match *self {}
     }
 
-    fn sample(&mut self, _: &mut Never, _: usize) -> Result<Token, ModelError> {
+    fn sample(&mut self, _: &mut Never, _: usize) -> Result<Chosen, ModelError> {
         match *self {}
     }
 
