@@ -87,6 +87,7 @@ impl LoadRequest {
                 gpu_layers: self.gpu_layers,
                 kv_type: self.kv_type.clone(),
                 check_tensors: self.check_tensors,
+                adapters: Vec::new(),
                 cells: 0,
                 idle_cells: self.idle_cells,
                 cache_ram: self.cache_ram,
@@ -105,6 +106,7 @@ impl CompletionRequest {
             sampling: params(&self.sampling),
             stop: self.stops.exact,
             anti_prompts: self.stops.any_case,
+            lora: None,
             context_shift: false,
             n_keep: 0,
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::prompt::Message;
+use crate::engine::adapters::AdapterSets;
 use crate::engine::recipe::{Chosen, Recipe};
 use crate::engine::scheduler::{Adapters, Entry, Limits, SeqIdx, Token};
 use crate::engine::vocabulary::Vocabulary;
@@ -149,6 +150,8 @@ pub struct Facts {
     pub limits: Limits,
     /// A step that reads prompts while others write may always last this long.
     pub mixed_step: Duration,
+    /// The adapters that it was loaded with.
+    pub adapters: Arc<AdapterSets>,
     /// Whether a full context can go on by moving positions.
     pub can_shift: bool,
     /// Architecture, size, type: for people.

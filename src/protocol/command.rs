@@ -83,6 +83,9 @@ pub struct LoadSettings {
     pub kv_type: String,
     /// Reads every tensor's data at load and refuses broken ones.
     pub check_tensors: bool,
+    /// LoRA adapters; a generation names them by their place in this list, from 0.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub adapters: Vec<Adapter>,
     /// Tokens that all sequences together may hold; 0 means `ctx_size` for each slot.
     pub cells: u32,
     /// Tokens of earlier chats that stay in the KV cache while others run; each slows every step down.
@@ -91,6 +94,29 @@ pub struct LoadSettings {
     pub cache_ram: u32,
     /// A step that reads prompts while others write may always last this long, in milliseconds.
     pub step_ms: u32,
+}
+
+/// A LoRA adapter to load with a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adapter {
+    /// The GGUF file, absolute.
+    pub path: String,
+    /// How strongly it works in generations that do not say.
+    #[serde(default = "one")]
+    pub scale: f32,
+}
+
+/// An adapter of a generation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdapterScale {
+    /// Its place among the adapters of the load.
+    pub id: u32,
+    /// How strongly it works; 0 not at all.
+    pub scale: f32,
+}
+
+fn one() -> f32 {
+    1.0
 }
 
 impl Default for LoadSettings {
@@ -103,6 +129,7 @@ impl Default for LoadSettings {
             gpu_layers: -1,
             kv_type: "f16".into(),
             check_tensors: false,
+            adapters: Vec::new(),
             cells: 0,
             idle_cells: 1_024,
             cache_ram: 1_024,
@@ -172,6 +199,9 @@ pub struct Generate {
     /// Texts that end the completion, matched without regard to case.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub anti_prompts: Vec<String>,
+    /// The adapters to use, and no others; absent means those of the load with their scales.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<Vec<AdapterScale>>,
     /// Goes on when the context is full: the older half of the text goes, but for the first `n_keep`
     /// tokens. Otherwise the completion ends there.
     #[serde(default)]

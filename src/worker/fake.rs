@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::domain::error::{ErrorCode, Failure};
 use crate::domain::prompt::{Message, Role};
+use crate::engine::adapters::AdapterSets;
 use crate::engine::model::{Control, Decoded, Decoder, Facts, Lexicon, ModelError, Special};
 use crate::engine::recipe::{Alternative, Chosen, Likely, Recipe};
 use crate::engine::scheduler::{Adapters, Cutting, Entry, Limits, SeqIdx, Token};
@@ -82,7 +83,9 @@ impl Loader for FakeLoader {
             cutting: Cutting::Anywhere,
         };
         let mixed_step = Duration::from_millis(settings.step_ms.into());
-        let facts = Facts { limits, mixed_step, can_shift: true, description: "a fake".into() };
+        let adapters = Arc::new(AdapterSets::default());
+        let facts =
+            Facts { limits, mixed_step, adapters, can_shift: true, description: "a fake".into() };
         let gate = self.gate.lock().unwrap().take();
         let decoder =
             FakeDecoder { cache: vec![Vec::new(); limits.sequences], step: Vec::new(), gate };

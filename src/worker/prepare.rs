@@ -260,6 +260,7 @@ mod tests {
             sampling: SamplingParams::default(),
             stop: vec![],
             anti_prompts: vec![],
+            lora: None,
             context_shift: false,
             n_keep: 0,
         }

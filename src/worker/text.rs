@@ -119,10 +119,17 @@ fn generate(generation: Generation, ready: &Ready, shared: &Arc<Shared>) {
         let text = "this model's context cannot be shifted; leave `context_shift` out";
         return shared.fail(id, ErrorCode::Unsupported, text.into());
     }
+    let asked = generate.lora.as_ref().map(|list| {
+        list.iter().map(|adapter| (adapter.id as usize, adapter.scale)).collect::<Vec<_>>()
+    });
+    let adapters = match ready.facts.adapters.number(asked.as_deref()) {
+        Ok(adapters) => adapters,
+        Err(error) => return shared.fail(id, ErrorCode::InvalidRequest, error.to_string()),
+    };
     match prepare(generate, &*ready.lexicon, ready.facts.limits.ctx_size) {
         Ok(prepared) => {
             let Prepared { prompt, most, on_full, settings } = prepared;
-            let waiting = Waiting { id, ticket, prompt, most, adapters: 0, on_full };
+            let waiting = Waiting { id, ticket, prompt, most, adapters, on_full };
             let submission = Submission::new(waiting, settings, cancelled, shared);
             // An error means that the model was unloaded; dropping the order ends the generation.
             let _ = ready.orders.send(Order::Submit(Box::new(submission)));

@@ -48,6 +48,7 @@ impl Example {
             n_predict,
             sampling: SamplingParams::default(),
             stop: Vec::new(),
+            lora: None,
             context_shift: false,
             n_keep: 0,
             anti_prompts: Vec::new(),

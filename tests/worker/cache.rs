@@ -148,3 +148,62 @@ fn fewer_cells_than_all_could_fill_make_the_youngest_wait_and_fail_nobody() {
         assert_eq!((&made.text, &made.end["reason"]), (text, &json!("limit")), "generation {id}");
     }
 }
+
+#[test]
+fn sets_of_adapters_in_any_order_do_not_touch_each_other() {
+    let path = |kind| model(kind).to_string_lossy().into_owned();
+    let adapters =
+        json!([{"path": path(Kind::Adapter), "scale": 0}, {"path": path(Kind::OtherAdapter)}]);
+    let sets = [
+        json!(null),
+        json!([]),
+        json!([{"id": 0, "scale": 1.5}]),
+        json!([{"id": 0, "scale": 0.5}, {"id": 1, "scale": 1}]),
+    ];
+    let with = |set: &Value| json!({"n_predict": 24, "sampling": greedy(), "lora": set});
+    let asks: Vec<String> = (0..3).map(prompt).collect();
+    let mut alone = vec![];
+    for set in &sets {
+        for ask in &asks {
+            let nothing = json!({"adapters": adapters, "cache_ram": 0, "idle_cells": 0});
+            let mut worker = start(Kind::Context, &nothing);
+            worker.generate(2, &text(ask), &with(set));
+            alone.push(worker.completion(2).text);
+        }
+    }
+    let different: std::collections::BTreeSet<&String> = alone.iter().collect();
+    assert_eq!(different.len(), alone.len(), "each set says something else");
+    let settings = json!({"adapters": adapters, "slots": 4, "idle_cells": 300});
+    let mut worker = start(Kind::Context, &settings);
+    for round in 1..4_u64 {
+        let ids: Vec<(u64, usize)> =
+            (0..24).map(|n| (round * 100 + n, usize::try_from(n).unwrap() * 7 % 12)).collect();
+        for (id, which) in &ids {
+            worker.generate(*id, &text(&asks[which % 3]), &with(&sets[which / 3]));
+        }
+        for (id, which) in ids {
+            let made = worker.completion(id);
+            assert_eq!(
+                made.text,
+                alone[which],
+                "round {round}, set {}, prompt {}",
+                which / 3,
+                which % 3
+            );
+        }
+    }
+    worker.generate(9_000, &text("x"), &with(&json!([{"id": 2, "scale": 1}])));
+    let end = worker.completion(9_000).end;
+    assert_eq!(end["message"], "`lora` names adapter 2; adapters 0 to 1 were loaded");
+}
+
+#[test]
+fn an_adapter_that_does_not_fit_is_refused_with_its_name() {
+    for path in [model(Kind::Micro), model(Kind::Context), "/nowhere/a.gguf".into()] {
+        let mut worker = Worker::start();
+        let settings = json!({"ctx_size": 64, "adapters": [{"path": path}]});
+        let answer = worker.try_load(&model(Kind::Context), &settings);
+        let message = answer["error"]["message"].as_str().unwrap_or_default();
+        assert!(message.contains("adapter `") && message.len() > 40, "{answer}");
+    }
+}

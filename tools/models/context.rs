@@ -20,6 +20,8 @@ const CHATML: &str = "{% for message in messages %}\
 {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 const SEED: u64 = 1;
+/// Width of the feed-forward part.
+const FF: u64 = 512;
 const HEAD: usize = 32;
 /// Heads that look at all tokens alike; as many look back by 1, 2 and 3 tokens.
 const EVEN_HEADS: usize = 3;
@@ -66,6 +68,23 @@ pub(crate) fn build(dialect: Dialect) -> Gguf {
     if dialect == Dialect::ChatMl {
         gguf.set("tokenizer.ggml.eot_token_id", Value::U32(FIRST_PIECE));
         gguf.set("tokenizer.chat_template", Value::Text(CHATML.into()));
+    }
+    gguf
+}
+
+/// A LoRA adapter that changes what the model makes of each token; another seed, another change.
+pub(crate) fn adapter(seed: u64) -> Gguf {
+    const RANK: u64 = 4;
+    let mut gguf = Gguf::default();
+    gguf.set("general.type", Value::Text("adapter".into()));
+    gguf.set("general.architecture", Value::Text("llama".into()));
+    gguf.set("adapter.type", Value::Text("lora".into()));
+    gguf.set("adapter.lora.alpha", Value::F32(4.0));
+    let random = Weights { seed, kind: Type::F32, gain: |_| 1.0, keep: |_, _| true };
+    for block in 0..2 {
+        let name = format!("blk.{block}.ffn_down.weight");
+        gguf.tensors.push(random.matrix(&format!("{name}.lora_a"), FF, RANK));
+        gguf.tensors.push(random.matrix(&format!("{name}.lora_b"), RANK, WIDTH as u64));
     }
     gguf
 }

@@ -28,6 +28,10 @@ pub(crate) enum Kind {
     Micro,
     /// For figures of speed.
     Bench,
+    /// A LoRA adapter for the context model.
+    Adapter,
+    /// Another one.
+    OtherAdapter,
 }
 
 /// All of them, by the name on the command line.
@@ -37,6 +41,8 @@ pub(crate) const KINDS: &[(&str, Kind)] = &[
     ("context-chat", Kind::ContextChat),
     ("micro", Kind::Micro),
     ("bench", Kind::Bench),
+    ("adapter", Kind::Adapter),
+    ("other-adapter", Kind::OtherAdapter),
 ];
 
 /// The file of a model, not written yet.
@@ -47,6 +53,8 @@ pub(crate) fn build(kind: Kind) -> gguf::Gguf {
         Kind::ContextChat => context::build(context::Dialect::ChatMl),
         Kind::Micro => random_models::micro(),
         Kind::Bench => random_models::bench(),
+        Kind::Adapter => context::adapter(11),
+        Kind::OtherAdapter => context::adapter(12),
     }
 }
 

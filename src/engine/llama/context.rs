@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use llama_cpp_sys_2 as sys;
 
+use crate::engine::adapters::AdapterSets;
+use crate::engine::llama::adapters::LoraAdapters;
 use crate::engine::llama::batch::{Batch, Ranges};
 use crate::engine::llama::ffi::{self, ErrorText};
 use crate::engine::llama::log;
@@ -167,6 +169,10 @@ pub struct LlamaDecoder {
     settings: ContextSettings,
     batch: Batch,
     ranges: Ranges,
+    adapters: LoraAdapters,
+    sets: Arc<AdapterSets>,
+    /// The set that the next step uses.
+    adapted: Adapters,
 }
 
 impl LlamaDecoder {
@@ -174,7 +180,12 @@ impl LlamaDecoder {
     ///
     /// # Errors
     /// [`ModelError`] when a number is out of range, or with llama.cpp's words when memory is short.
-    pub fn new(model: &Arc<Model>, settings: ContextSettings) -> Result<Self, ModelError> {
+    pub fn new(
+        model: &Arc<Model>,
+        settings: ContextSettings,
+        adapters: LoraAdapters,
+        sets: Arc<AdapterSets>,
+    ) -> Result<Self, ModelError> {
         if !(1..=MOST_SEQUENCES).contains(&settings.sequences) {
             let given = settings.sequences;
             return Err(ModelError(format!(
@@ -183,7 +194,8 @@ impl LlamaDecoder {
         }
         let context = make(model, settings)?;
         let ranges = Ranges { n_vocab: model.n_vocab(), n_seq_max: settings.sequences };
-        Ok(Self { context, settings, batch: Batch::new(settings.batch), ranges })
+        let batch = Batch::new(settings.batch);
+        Ok(Self { context, settings, batch, ranges, adapters, sets, adapted: 0 })
     }
 }
 
@@ -333,7 +345,12 @@ impl Decoder for LlamaDecoder {
         unsafe { ffi::lollmsd_seq_shift(self.context.raw(), position(seq), start, end) };
     }
 
-    fn adapt(&mut self, _adapters: Adapters) {}
+    fn adapt(&mut self, adapters: Adapters) {
+        if adapters != self.adapted {
+            self.adapted = adapters;
+            self.adapters.apply(&mut self.context, &self.sets.scales(adapters));
+        }
+    }
 
     fn append_bytes(&self, token: Token, out: &mut Vec<u8>) {
         self.context.model.append_bytes(token, Control::Text, out);
@@ -346,6 +363,7 @@ impl Decoder for LlamaDecoder {
     fn rebuild(&mut self) -> Result<(), ModelError> {
         // The old context is freed only after the new one is there; for a moment both need memory.
         self.context = make(&self.context.model, self.settings)?;
+        self.adapted = 0;
         Ok(())
     }
 }

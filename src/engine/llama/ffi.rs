@@ -88,6 +88,18 @@ unsafe extern "C" {
         err: *mut c_char,
         size: usize,
     ) -> *mut sys::llama_context;
+    pub(super) fn lollmsd_adapter_load(
+        model: *mut sys::llama_model,
+        path: *const c_char,
+        err: *mut c_char,
+        size: usize,
+    ) -> *mut sys::llama_adapter_lora;
+    pub(super) fn lollmsd_adapters_set(
+        ctx: *mut sys::llama_context,
+        adapters: *mut *mut sys::llama_adapter_lora,
+        count: usize,
+        scales: *mut f32,
+    );
     pub(super) fn lollmsd_threads_new(threads: i32, poll: u32) -> *mut sys::ggml_threadpool;
     pub(super) fn lollmsd_decode(
         ctx: *mut sys::llama_context,

@@ -6,6 +6,7 @@
 //! a batch never exceeds its capacity, its sequence numbers and tokens are in range, and a token is only
 //! chosen where the step was asked for numbers.
 
+mod adapters;
 mod batch;
 mod bridge;
 mod chat;
@@ -23,6 +24,7 @@ mod step;
 #[expect(dead_code, reason = "shared with the program that writes the models")]
 mod models;
 
+pub use crate::engine::llama::adapters::LoraAdapters;
 pub use crate::engine::llama::context::{ContextSettings, LlamaDecoder};
 pub use crate::engine::llama::crash::{exit_now, install_crash_line, mark_in_line};
 pub use crate::engine::llama::model::{LlamaLexicon, LoadError, LoadRequest, load};

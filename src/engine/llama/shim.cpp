@@ -101,6 +101,27 @@ llama_context * lollmsd_context_new(
     });
 }
 
+llama_adapter_lora * lollmsd_adapter_load(
+        llama_model * model, const char * path, char * err, size_t size) noexcept {
+    return guarded<llama_adapter_lora *>(err, size, nullptr, [&]() -> llama_adapter_lora * {
+        llama_adapter_lora * adapter = llama_adapter_lora_init(model, path);
+        if (adapter != nullptr && llama_adapter_get_alora_n_invocation_tokens(adapter) > 0) {
+            llama_adapter_lora_free(adapter);
+            throw std::runtime_error("it begins to work at a token of its own, which is not supported");
+        }
+        return adapter;
+    });
+}
+
+void lollmsd_adapters_set(
+        llama_context * ctx, llama_adapter_lora ** adapters, size_t count, float * scales) noexcept {
+    try {
+        llama_set_adapters_lora(ctx, adapters, count, scales);
+    } catch (...) {
+        // Only for want of memory, which the next step meets too.
+    }
+}
+
 ggml_threadpool * lollmsd_threads_new(int32_t threads, uint32_t poll) noexcept {
     try {
         ggml_threadpool_params params = ggml_threadpool_params_default(threads);

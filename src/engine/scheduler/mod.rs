@@ -44,6 +44,9 @@ pub type Token = i32;
 /// Number of a sequence: 0 to [`Limits::sequences`] − 1.
 pub type SeqIdx = usize;
 
+/// Batches that a set of adapters has in turn while others wait: a change costs llama.cpp some time.
+const BATCHES_IN_TURN: u32 = 8;
+
 /// Names a set of adapters that a generation's cells are computed with; 0 is the model as it is.
 pub type Adapters = u32;
 
@@ -156,8 +159,9 @@ pub struct Scheduler {
     short_of_cells: bool,
     /// Cells that only idle sequences hold, while that is known.
     idle: Option<usize>,
-    /// The set of adapters of the last batch.
+    /// The set of adapters of the last batch, and how many batches it had in turn.
     adapters: Adapters,
+    batches_in_turn: u32,
     batch: Vec<Entry>,
     outcomes: Vec<Outcome>,
 }
@@ -183,6 +187,7 @@ impl Scheduler {
             short_of_cells: false,
             idle: None,
             adapters: 0,
+            batches_in_turn: 0,
             batch: Vec::with_capacity(batch),
             outcomes: Vec::new(),
         }
@@ -194,6 +199,7 @@ impl Scheduler {
         self.batch.clear();
         self.moved_state = false;
         let Some(adapters) = self.next_adapters() else { return &self.batch };
+        self.batches_in_turn = if adapters == self.adapters { self.batches_in_turn + 1 } else { 1 };
         self.adapters = adapters;
         for (seq, sequence) in self.sequences.iter().enumerate() {
             let pending = sequence.job().and_then(|job| job.pending);
@@ -215,9 +221,12 @@ impl Scheduler {
 
     /// The set of adapters that is next: one batch has one set, and the sets take turns.
     fn next_adapters(&self) -> Option<Adapters> {
-        let ready = self.sequences.iter().filter(|s| s.is_writing() || reads(s, s.adapters));
+        let ready = || self.sequences.iter().filter(|s| s.is_writing() || reads(s, s.adapters));
+        if self.batches_in_turn < BATCHES_IN_TURN && ready().any(|s| s.adapters == self.adapters) {
+            return Some(self.adapters);
+        }
         let turn = |sequence: &&Sequence| sequence.adapters.wrapping_sub(self.adapters + 1);
-        ready.min_by_key(turn).map(|sequence| sequence.adapters)
+        ready().min_by_key(turn).map(|sequence| sequence.adapters)
     }
 
     /// Shares `room` between the prompts that are being read: equal parts, and what a short prompt

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::error::{ErrorCode, Failure};
+use crate::engine::adapters::AdapterSets;
+use crate::engine::llama::LoraAdapters;
 use crate::engine::llama::context::{KvType, MOST_SEQUENCES};
 use crate::engine::llama::model::Model;
 use crate::engine::llama::{
     ContextSettings, LlamaDecoder, LlamaLexicon, LoadError, LoadRequest, load,
 };
-use crate::engine::model::Facts;
+use crate::engine::model::{Facts, ModelError};
 use crate::engine::scheduler::{Cutting, Limits};
-use crate::protocol::command::{Load, LoadSettings};
+use crate::protocol::command::{Adapter, Load, LoadSettings};
 use crate::worker::cpu;
 use crate::worker::loader::{LoadFailure, Loader, Parts};
 
@@ -56,8 +58,11 @@ impl Loader for LlamaLoader {
         let running = settings.sequences;
         let cutting = if model.is_recurrent() { Cutting::WholeOnly } else { Cutting::Anywhere };
         let settings = with_cache(within_training(settings, &model), &command.settings, cutting)?;
-        let mut decoder =
-            LlamaDecoder::new(&model, settings).map_err(|error| unavailable(error.to_string()))?;
+        let failed = |error: ModelError| unavailable(error.to_string());
+        let (lora, sets) = adapters(&model, &command.settings.adapters).map_err(failed)?;
+        let sets = Arc::new(sets);
+        let decoder = LlamaDecoder::new(&model, settings, lora, Arc::clone(&sets));
+        let mut decoder = decoder.map_err(failed)?;
         let can_shift = cutting == Cutting::Anywhere && decoder.can_shift();
         let embed_ctx = u32::try_from(settings.ctx_size).unwrap_or(u32::MAX);
         Ok(Parts {
@@ -78,6 +83,7 @@ impl Loader for LlamaLoader {
                     },
                     cutting,
                 },
+                adapters: sets,
                 mixed_step: Duration::from_millis(command.settings.step_ms.into()),
                 can_shift,
                 description: model.description(),
@@ -130,6 +136,21 @@ fn within_training(settings: ContextSettings, model: &Model) -> ContextSettings 
     let trained = (model.trained_context() as usize).max(2);
     let wanted = if settings.ctx_size == 0 { trained } else { settings.ctx_size };
     ContextSettings { ctx_size: wanted.clamp(2, trained), ..settings }
+}
+
+/// Loads the adapters of a model.
+fn adapters(
+    model: &Arc<Model>,
+    asked: &[Adapter],
+) -> Result<(LoraAdapters, AdapterSets), ModelError> {
+    let mut lora = LoraAdapters::of(model);
+    for adapter in asked {
+        lora.load(Path::new(&adapter.path))?;
+    }
+    let sets = AdapterSets::new(asked.iter().map(|adapter| adapter.scale).collect());
+    // The usual set is asked for first, so that what is wrong with a scale is said now.
+    sets.number(None).map_err(|error| ModelError(error.to_string()))?;
+    Ok((lora, sets))
 }
 
 /// Adds the sequences that keep the cells of earlier chats, and the number of all cells.
