@@ -5,11 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
-const SHIM: &str = "src/engine/llama/shim.cpp";
+const SHIM: [&str; 2] = ["src/engine/llama/shim.cpp", "src/engine/llama/classifier.cpp"];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed={SHIM}");
+    for part in SHIM {
+        println!("cargo:rerun-if-changed={part}");
+    }
     // rust-embed does not notice files that are added.
     for shipped in ["bindings", "personalities", "configs", "models/llama_cpp/lollmsd-demo.gguf"] {
         println!("cargo:rerun-if-changed={shipped}");
@@ -23,7 +25,7 @@ fn main() {
     cc::Build::new()
         .cpp(true)
         .std("c++17")
-        .file(SHIM)
+        .files(SHIM)
         .includes(["include", "ggml/include", "common", "vendor"].map(|part| source.join(part)))
         .opt_level(3)
         .debug(false)

@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::engine::model::{Decoded, Decoder};
+use crate::engine::brake::{Brake, CancelFlag};
+use crate::engine::model::{Decoded, Decoder, ModelError, Threads};
 use crate::engine::report::{End, Ended, Output, Settings, Started, Totals, never_started};
 use crate::engine::scheduler::{
     Admitted, Cancelled, Cut, NoRoom, Outcome, Sampled, Scheduler, SeqIdx, Verdict, Waiting,
@@ -32,6 +33,7 @@ struct Running<S> {
     started: Instant,
     first: Option<Instant>,
     made: u32,
+    cancelled: CancelFlag,
     /// Set by sampling, used when the scheduler says that it ended.
     end: Option<End>,
 }
@@ -45,6 +47,8 @@ pub struct Driver<D: Decoder> {
     running: Vec<Option<Running<D::Sampler>>>,
     totals: Totals,
     samples: Vec<Sampled>,
+    /// Those who have a part in the step.
+    brake: Brake,
     bytes: Vec<u8>,
     written: Written,
 }
@@ -59,6 +63,7 @@ impl<D: Decoder> Driver<D> {
             running: (0..sequences).map(|_| None).collect(),
             totals: Totals::default(),
             samples: Vec::with_capacity(sequences),
+            brake: Brake::default(),
             bytes: Vec::with_capacity(64),
             written: Written::default(),
         }
@@ -104,8 +109,9 @@ impl<D: Decoder> Driver<D> {
             if self.scheduler.plan().is_empty() {
                 return Stepped::Idle;
             }
+            self.hold_brake();
             let before = Instant::now();
-            match self.decoder.decode(self.scheduler.batch()) {
+            match self.decoder.decode(self.scheduler.batch(), &self.brake) {
                 Decoded::Done => {
                     self.totals.steps += 1;
                     let decoded = self.sample(out);
@@ -113,9 +119,21 @@ impl<D: Decoder> Driver<D> {
                     return Stepped::Worked;
                 }
                 Decoded::NoRoom => self.make_room(out),
+                Decoded::BrokenOff => {
+                    self.give_up(out);
+                    return Stepped::Worked;
+                }
                 Decoded::Broken(reason) => return self.rebuild(&reason, out),
             }
         }
+    }
+
+    /// Changes the threads of later steps.
+    ///
+    /// # Errors
+    /// [`ModelError`] when they cannot be started; the former ones stay.
+    pub fn set_threads(&mut self, threads: Threads) -> Result<(), ModelError> {
+        self.decoder.set_threads(threads)
     }
 
     /// The scheduler, for counts.
@@ -149,6 +167,7 @@ impl<D: Decoder> Driver<D> {
                     started: Instant::now(),
                     first: None,
                     made: 0,
+                    cancelled: settings.cancelled,
                     end: None,
                 });
             }
@@ -245,6 +264,30 @@ impl<D: Decoder> Driver<D> {
         });
     }
 
+    /// Lets the planned step be broken off when all who have a part in it are cancelled.
+    fn hold_brake(&mut self) {
+        self.brake.clear();
+        for (seq, _) in self.scheduler.in_batch() {
+            if let Some(running) = &self.running[seq] {
+                self.brake.add(&running.cancelled);
+            }
+        }
+    }
+
+    /// Ends the generations of a step that was broken off; what was in the cache before it stays there.
+    fn give_up(&mut self, out: &mut impl Output) {
+        let known: Vec<(SeqIdx, usize)> = self.scheduler.in_batch().collect();
+        for (seq, cells) in known {
+            if !self.decoder.cut(seq, cells) {
+                self.decoder.cut(seq, 0);
+                self.scheduler.reread(seq);
+            }
+            if let Some(id) = self.running[seq].as_ref().map(|running| running.id) {
+                self.cancel(id, out);
+            }
+        }
+    }
+
     fn make_room(&mut self, out: &mut impl Output) {
         match self.scheduler.no_room() {
             NoRoom::Idle(sequences) => {
@@ -282,113 +325,8 @@ impl<D: Decoder> Driver<D> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::domain::sampling::Sampling;
-    use crate::engine::model::ModelError;
-    use crate::engine::scheduler::{Cutting, Entry, Limits, Token};
-
-    /// A cache with fewer cells than its sequences could fill; the next token counts up.
-    struct Tight {
-        cells: usize,
-        cache: Vec<Vec<Token>>,
-        last: Vec<Token>,
-        can_cut: bool,
-    }
-
-    impl Decoder for Tight {
-        type Sampler = ();
-
-        fn sampler(&mut self, _: &Sampling, _: &[Token]) -> Result<(), ModelError> {
-            Ok(())
-        }
-
-        fn decode(&mut self, batch: &[Entry]) -> Decoded {
-            let used: usize = self.cache.iter().map(Vec::len).sum();
-            if used + batch.len() > self.cells {
-                return Decoded::NoRoom;
-            }
-            for entry in batch {
-                assert_eq!(self.cache[entry.seq].len(), entry.position);
-                self.cache[entry.seq].push(entry.token);
-            }
-            self.last = batch.iter().map(|entry| entry.token).collect();
-            Decoded::Done
-        }
-
-        fn sample(&mut self, (): &mut (), at: usize) -> Result<Token, ModelError> {
-            Ok(self.last[at] + 1)
-        }
-
-        fn cut(&mut self, seq: SeqIdx, from: usize) -> bool {
-            let works = self.can_cut || from == 0;
-            if works {
-                self.cache[seq].truncate(from);
-            }
-            works
-        }
-
-        fn append_bytes(&self, token: Token, out: &mut Vec<u8>) {
-            out.extend(u8::try_from(token));
-        }
-
-        fn ends_text(&self, _: Token) -> bool {
-            false
-        }
-
-        fn rebuild(&mut self) -> Result<(), ModelError> {
-            Ok(())
-        }
-    }
-
-    #[derive(Default)]
-    struct Heard {
-        text: HashMap<u64, String>,
-        ends: HashMap<u64, End>,
-        cached: HashMap<u64, usize>,
-    }
-
-    impl Output for Heard {
-        fn started(&mut self, started: Started) {
-            self.cached.insert(started.id, started.cached);
-        }
-
-        fn reading(&mut self, _: u64, _: usize, _: usize) {}
-
-        fn written(&mut self, id: u64, written: &Written) {
-            self.text.entry(id).or_default().push_str(&written.text);
-        }
-
-        fn ended(&mut self, ended: Ended) {
-            assert!(self.ends.insert(ended.id, ended.end).is_none(), "one end each");
-        }
-    }
-
-    fn driver(cells: usize, can_cut: bool) -> Driver<Tight> {
-        let limits = Limits {
-            sequences: 2,
-            batch: 16,
-            ctx_size: 64,
-            idle_cells: 100,
-            cutting: Cutting::Anywhere,
-        };
-        let cache = vec![Vec::new(); 2];
-        let decoder = Tight { cells, cache, last: vec![], can_cut };
-        Driver::new(decoder, Scheduler::new(limits), 2)
-    }
-
-    fn submit(driver: &mut Driver<Tight>, id: u64, prompt: Vec<Token>, most: usize) {
-        driver.submit(Waiting { id, ticket: id, prompt, most }, Settings::default());
-    }
-
-    fn finish(driver: &mut Driver<Tight>) -> Heard {
-        let mut heard = Heard::default();
-        for _ in 0..1_000 {
-            if driver.step(&mut heard) == Stepped::Idle {
-                return heard;
-            }
-        }
-        panic!("it goes on for ever");
-    }
+    use crate::engine::report::End;
+    use crate::engine::tight::{driver, finish, submit};
 
     #[test]
     fn without_room_idle_cells_go_before_anything_else() {

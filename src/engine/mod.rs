@@ -3,6 +3,7 @@
 //! [`scheduler`] decides what the next decode step holds and [`text`] what may be shown; both are pure.
 //! [`driver`] runs them over a [`model::Decoder`], and [`llama`] is the one that llama.cpp makes.
 
+pub mod brake;
 pub mod driver;
 #[cfg(feature = "llama")]
 #[expect(unsafe_code, reason = "the border to llama.cpp; each use says why it is sound")]
@@ -11,3 +12,6 @@ pub mod model;
 pub mod report;
 pub mod scheduler;
 pub mod text;
+#[cfg(test)]
+mod tight;
+pub mod vectors;

@@ -9,6 +9,7 @@ use std::time::Duration;
 pub mod command;
 pub mod event;
 pub mod line;
+pub mod vectors;
 
 /// Version spoken by this program, said in both `hello` lines.
 pub const PROTOCOL_VERSION: u32 = 1;

@@ -34,7 +34,7 @@ pub(super) fn adopt(model: NonNull<sys::llama_model>) -> LlamaModel {
 #[cfg(test)]
 #[path = "../../../tools/models/mod.rs"]
 #[expect(dead_code, reason = "shared with the program that writes the models")]
-mod models;
+pub(super) mod models;
 
 #[cfg(test)]
 mod tests {

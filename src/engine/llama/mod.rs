@@ -16,7 +16,11 @@ mod ffi;
 mod log;
 pub mod model;
 mod sampler;
+#[cfg(test)]
+mod tests;
+mod watch;
 
 pub use crate::engine::llama::context::{ContextSettings, LlamaDecoder};
 pub use crate::engine::llama::crash::{exit_now, install_crash_line, mark_in_line};
+pub use crate::engine::llama::embed::LlamaEmbedder;
 pub use crate::engine::llama::model::{LlamaLexicon, LoadError, LoadRequest, load};

@@ -8,18 +8,17 @@ use crate::domain::error::{ErrorCode, Failure};
 use crate::engine::llama::context::{KvType, MOST_SEQUENCES};
 use crate::engine::llama::model::Model;
 use crate::engine::llama::{
-    ContextSettings, LlamaDecoder, LlamaLexicon, LoadError, LoadRequest, load,
+    ContextSettings, LlamaDecoder, LlamaEmbedder, LlamaLexicon, LoadError, LoadRequest, load,
 };
 use crate::engine::model::Facts;
 use crate::engine::scheduler::Cutting;
 use crate::protocol::command::{Load, LoadSettings};
 use crate::worker::cpu;
 use crate::worker::loader::{LoadFailure, Loader, Parts};
+use crate::worker::threads;
 
 /// Most tokens of a step that may be asked for.
 const MOST_BATCH: u32 = 16_384;
-/// Most threads that may be asked for; ggml's own limit.
-const MOST_THREADS: u32 = 512;
 
 /// Loads GGUF files.
 #[derive(Clone, Copy, Debug)]
@@ -50,18 +49,21 @@ impl Loader for LlamaLoader {
             LoadError::Failed(reason) => unavailable(reason),
         })?;
         let settings = within_training(settings, &model);
-        let decoder =
+        let mut decoder =
             LlamaDecoder::new(&model, settings).map_err(|error| unavailable(error.to_string()))?;
-        let embed_ctx = u32::try_from(settings.ctx_size).unwrap_or(u32::MAX);
+        let writes = decoder.writes();
         let cutting = if model.is_recurrent() { Cutting::WholeOnly } else { Cutting::Anywhere };
         Ok(Parts {
             decoder,
-            lexicon: Arc::new(LlamaLexicon::new(&model, embed_ctx, settings.threads)),
+            lexicon: Arc::new(LlamaLexicon::new(&model)),
+            embedder: Arc::new(LlamaEmbedder::new(&model, settings.ctx_size, settings.threads)),
             facts: Facts {
                 ctx_size: settings.ctx_size,
                 sequences: settings.sequences,
                 batch: settings.batch,
                 cutting,
+                writes,
+                threads: settings.threads,
                 description: model.description(),
             },
         })
@@ -86,15 +88,12 @@ fn checked(settings: &LoadSettings) -> Result<ContextSettings, LoadFailure> {
         let given = settings.batch;
         return Err(invalid(format!("`batch` is {given}; expected 1 to {MOST_BATCH}")));
     }
-    if settings.threads > MOST_THREADS {
-        let given = settings.threads;
-        return Err(invalid(format!("`threads` is {given}; expected 0 to {MOST_THREADS}")));
-    }
+    let (one, many) = (Some(settings.threads), Some(settings.batch_threads));
+    let threads = threads::chosen(threads::UNSET, one, many).map_err(LoadFailure::Failed)?;
     let Some(kv_type) = KvType::from_word(&settings.kv_type) else {
         let given: String = settings.kv_type.chars().take(40).collect();
         return Err(invalid(format!("`kv_type` is `{given}`; expected f32, f16 or q8_0")));
     };
-    let threads = if settings.threads == 0 { default_threads() } else { settings.threads };
     Ok(ContextSettings {
         ctx_size: settings.ctx_size as usize,
         sequences,
@@ -110,27 +109,6 @@ fn within_training(settings: ContextSettings, model: &Model) -> ContextSettings 
     let trained = (model.trained_context() as usize).max(2);
     let wanted = if settings.ctx_size == 0 { trained } else { settings.ctx_size };
     ContextSettings { ctx_size: wanted.clamp(2, trained), ..settings }
-}
-
-/// Threads for decode steps when nobody chose: one less than there are physical cores, so that the
-/// front and the sockets have one; steps wait for each other at barriers, so a shared core is worse
-/// than one thread fewer.
-fn default_threads() -> u32 {
-    let usable = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let cores = physical_cores().unwrap_or(usable).min(usable);
-    u32::try_from(cores.saturating_sub(1).max(1)).unwrap_or(1)
-}
-
-/// Cores, hyper-threads counted once; `None` where Linux does not say.
-fn physical_cores() -> Option<usize> {
-    let mut cores = std::collections::BTreeSet::new();
-    for entry in std::fs::read_dir("/sys/devices/system/cpu").ok()?.flatten() {
-        let siblings = entry.path().join("topology/thread_siblings_list");
-        if let Ok(siblings) = std::fs::read_to_string(siblings) {
-            cores.insert(siblings);
-        }
-    }
-    (!cores.is_empty()).then_some(cores.len())
 }
 
 #[cfg(test)]

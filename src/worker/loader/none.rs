@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 
 use crate::domain::error::{ErrorCode, Failure};
 use crate::domain::sampling::Sampling;
-use crate::engine::model::{Decoded, Decoder, ModelError};
+use crate::engine::brake::Brake;
+use crate::engine::model::{Decoded, Decoder, ModelError, Threads};
 use crate::engine::scheduler::{Entry, SeqIdx, Token};
 use crate::protocol::command::Load;
 use crate::worker::loader::{LoadFailure, Loader, Parts};
@@ -37,7 +38,7 @@ impl Decoder for Never {
         match *self {}
     }
 
-    fn decode(&mut self, _: &[Entry]) -> Decoded {
+    fn decode(&mut self, _: &[Entry], _: &Brake) -> Decoded {
         match *self {}
     }
 
@@ -54,6 +55,10 @@ impl Decoder for Never {
     }
 
     fn ends_text(&self, _: Token) -> bool {
+        match *self {}
+    }
+
+    fn set_threads(&mut self, _: Threads) -> Result<(), ModelError> {
         match *self {}
     }
 
