@@ -6,6 +6,7 @@
 #[expect(dead_code, reason = "shared with the program that writes the models")]
 mod models;
 mod process;
+mod vectors;
 
 use std::time::{Duration, Instant};
 
