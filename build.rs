@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 
 const SHIM: &str = "src/engine/llama";
-const SHIM_FILES: [&str; 5] = ["shim.cpp", "sampling.cpp", "samplers.cpp", "shim.h", "samplers.h"];
+const SHIM_FILES: [&str; 6] =
+    ["shim.cpp", "sampling.cpp", "samplers.cpp", "classifier.cpp", "shim.h", "samplers.h"];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -1,7 +1,7 @@
 //! Makes test models: `cargo run --example make-model -- KIND OUT.gguf`.
 //!
-//! KIND is `chain`, `context`, `context-chat`, `micro` or `bench`. `broken DIR` fills a folder with
-//! files that are no models; `chain --expect` prints what the chain model says, as JSON.
+//! KIND is `chain`, `context`, `context-chat`, `context-fill`, `encoder`, `ranker`, `micro` or `bench`.
+//! `broken DIR` fills a folder with files that are no models; `chain --expect` prints what the chain model says, as JSON.
 
 #[path = "models/mod.rs"]
 mod models;

@@ -10,8 +10,9 @@ use crate::binding::spawn::Spawner;
 use crate::binding::state::{Job, Shared};
 use crate::binding::supervise;
 use crate::domain::error::{ErrorCode, Failure};
-use crate::protocol::command::{Command, Detokenize, Embed, Tokenize};
-use crate::protocol::event::{Event, Loaded, Vector};
+use crate::protocol::command::{Command, Detokenize, Tokenize};
+use crate::protocol::event::{Event, Loaded};
+use crate::protocol::vectors::{Embed, Vector};
 
 pub use crate::binding::state::{InstanceSpec, Status};
 
@@ -137,7 +138,7 @@ impl Instance {
     /// `Unsupported` when the binding cannot, or what the binding says.
     pub async fn embed(&self, text: String) -> Result<Vec<f32>, Failure> {
         let id = next_id();
-        let answer = self.ask(id, "embed", Command::Embed(Embed { id, text })).await?;
+        let answer = self.ask(id, "embed", Command::Embed(Embed::text(id, text))).await?;
         if let Event::Embedding(embedding) = answer {
             unpack(embedding.vector)
         } else {

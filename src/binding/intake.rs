@@ -52,9 +52,12 @@ impl Shared {
             }
             Event::Fatal(fatal) => self.lock().fatal = Some(fatal.reason),
             Event::Error(error) => return self.lock().take_error(error),
-            Event::Tokens(_) | Event::Text(_) | Event::Embedding(_) | Event::Models(_) => {
-                self.lock().answer(event);
-            }
+            Event::Tokens(_)
+            | Event::Text(_)
+            | Event::Embedding(_)
+            | Event::Ranks(_)
+            | Event::Configured(_)
+            | Event::Models(_) => self.lock().answer(event),
             // `hello` is read by the supervisor; nothing waits for `unloaded`.
             Event::Hello(_) | Event::Unloaded(_) => {}
         }

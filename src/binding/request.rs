@@ -84,6 +84,7 @@ impl LoadRequest {
                 slots: self.slots,
                 batch: self.batch,
                 threads: self.threads,
+                batch_threads: 0,
                 gpu_layers: self.gpu_layers,
                 kv_type: self.kv_type.clone(),
                 check_tensors: self.check_tensors,

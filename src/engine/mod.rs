@@ -4,6 +4,7 @@
 //! [`driver`] runs them over a [`model::Decoder`], and [`llama`] is the one that llama.cpp makes.
 
 pub mod adapters;
+pub mod brake;
 pub mod driver;
 #[cfg(feature = "llama")]
 #[expect(unsafe_code, reason = "the border to llama.cpp; each use says why it is sound")]
@@ -13,4 +14,5 @@ pub mod recipe;
 pub mod report;
 pub mod scheduler;
 pub mod text;
+pub mod vectors;
 pub mod vocabulary;

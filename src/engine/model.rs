@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::domain::prompt::Message;
 use crate::engine::adapters::AdapterSets;
+use crate::engine::brake::Brake;
 use crate::engine::recipe::{Chosen, Recipe};
 use crate::engine::scheduler::{Adapters, Entry, Limits, SeqIdx, Token};
 use crate::engine::vocabulary::Vocabulary;
@@ -24,6 +25,8 @@ pub enum Decoded {
     Done,
     /// The cache has no room; nothing changed.
     NoRoom,
+    /// The brake was pulled. What the cache holds of the batch is unknown; what it held before is there.
+    BrokenOff,
     /// The context is in an unknown state and must be made anew.
     Broken(String),
 }
@@ -39,8 +42,8 @@ pub trait Decoder {
     /// [`ModelError`] when the library refuses the settings.
     fn sampler(&mut self, recipe: &Recipe, prompt: &[Token]) -> Result<Self::Sampler, ModelError>;
 
-    /// Decodes a batch.
-    fn decode(&mut self, batch: &[Entry]) -> Decoded;
+    /// Decodes a batch; breaks it off when the brake is pulled meanwhile, where that is possible.
+    fn decode(&mut self, batch: &[Entry], brake: &Brake) -> Decoded;
 
     /// Chooses the token after entry `at` of the batch decoded last; that entry wanted logits.
     ///
@@ -79,6 +82,12 @@ pub trait Decoder {
     /// Whether a token ends the text.
     fn ends_text(&self, token: Token) -> bool;
 
+    /// Changes the threads of later steps.
+    ///
+    /// # Errors
+    /// [`ModelError`] when they cannot be started; the former ones stay.
+    fn set_threads(&mut self, threads: Threads) -> Result<(), ModelError>;
+
     /// Makes the context anew, empty.
     ///
     /// # Errors
@@ -104,7 +113,7 @@ pub enum Control {
     Text,
 }
 
-/// The text side of a model: tokenizer, chat template, embeddings. Shared by the preparation threads.
+/// The text side of a model: tokenizer, chat template. Shared by the preparation threads.
 pub trait Lexicon: Send + Sync {
     /// Text to tokens.
     ///
@@ -136,11 +145,58 @@ pub trait Lexicon: Send + Sync {
     /// [`ModelError`] when the template refuses the conversation.
     fn apply_template(&self, messages: &[Message]) -> Result<String, ModelError>;
 
-    /// Text to a vector of length 1.
-    ///
-    /// # Errors
-    /// [`ModelError`] when the text is too long or the model makes no embeddings.
-    fn embed(&self, text: &str) -> Result<Vec<f32>, ModelError>;
+    /// The tokens that stand for no text.
+    fn marks(&self) -> Marks;
+
+    /// How the model wants a query and a document to be put together: a text with `{query}` and
+    /// `{document}` in it. Most models do not say.
+    fn pair_template(&self) -> Option<String>;
+}
+
+/// Tokens that stand for no text, as far as the vocabulary has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Begins a text.
+    pub begin: Mark,
+    /// Ends a text.
+    pub end: Mark,
+    /// Stands between two texts.
+    pub separator: Mark,
+    /// For filling in.
+    pub fill: FillMarks,
+}
+
+/// One of the tokens around texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The token.
+    pub token: Option<Token>,
+    /// Whether the model wants it there.
+    pub wanted: bool,
+}
+
+/// Tokens for filling in a gap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FillMarks {
+    /// Before what stands before the gap.
+    pub prefix: Option<Token>,
+    /// Before what stands behind it.
+    pub suffix: Option<Token>,
+    /// Before the gap.
+    pub middle: Option<Token>,
+    /// Before the name of the repository.
+    pub repository: Option<Token>,
+    /// Before the name of a file.
+    pub file: Option<Token>,
+}
+
+/// Threads of a step, each at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threads {
+    /// With one token.
+    pub one: u32,
+    /// With several.
+    pub many: u32,
 }
 
 /// Sizes and words of a loaded model.
@@ -154,6 +210,10 @@ pub struct Facts {
     pub adapters: Arc<AdapterSets>,
     /// Whether a full context can go on by moving positions.
     pub can_shift: bool,
+    /// Whether it makes text, token by token; models that only read whole texts do not.
+    pub writes: bool,
+    /// Threads of its steps.
+    pub threads: Threads,
     /// Architecture, size, type: for people.
     pub description: String,
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::sampling::Stops;
+use crate::engine::brake::CancelFlag;
 use crate::engine::recipe::Recipe;
 use crate::engine::text::writer::Written;
 
@@ -15,6 +16,8 @@ pub struct Settings {
     pub stops: Stops,
     /// Messages that were cropped away, for the report.
     pub dropped: u32,
+    /// Set when nobody wants it any more.
+    pub cancelled: CancelFlag,
 }
 
 /// What the driver tells about generations.

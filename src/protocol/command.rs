@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::sampling::SamplingParams;
+use crate::protocol::vectors::{Embed, Rerank};
 
 /// One line to a binding process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,13 +21,17 @@ pub enum Command {
     Tokenize(Tokenize),
     /// Tokens to text; answered by `text` or `error`.
     Detokenize(Detokenize),
-    /// Text to a vector; answered by `embedding` or `error`.
+    /// Texts to vectors; answered by one or more `embedding`, or `error`.
     Embed(Embed),
+    /// How well documents fit a query; answered by `ranks` or `error`.
+    Rerank(Rerank),
     /// Messages to the prompt text that `generate` would read; answered by `text` or `error`.
     ApplyTemplate(ApplyTemplate),
     /// Makes a completion; answered by `started`, any number of `reading` and `piece`, one `end`.
     Generate(Box<Generate>),
-    /// Ends the `load` or `generate` with this id; unknown ids are ignored, for it may just have ended.
+    /// Changes how the loaded model runs, between two steps; answered by `configured` or `error`.
+    Configure(Configure),
+    /// Ends the `load`, `generate`, `embed` or `rerank` with this id; unknown ids are ignored, for it may just have ended.
     Cancel(Ask),
     /// The process is to end by itself, soon; no answer.
     Bye(Bye),
@@ -77,6 +82,8 @@ pub struct LoadSettings {
     pub batch: u32,
     /// Threads of a decode step; 0 lets the worker choose (physical cores − 1, at least 1).
     pub threads: u32,
+    /// Threads of a step of several tokens; 0 takes `threads`.
+    pub batch_threads: u32,
     /// Layers held on GPUs; −1 means all.
     pub gpu_layers: i32,
     /// Type of the KV cache: `f32`, `f16` or `q8_0`.
@@ -126,6 +133,7 @@ impl Default for LoadSettings {
             slots: 4,
             batch: 512,
             threads: 0,
+            batch_threads: 0,
             gpu_layers: -1,
             kv_type: "f16".into(),
             check_tensors: false,
@@ -162,13 +170,17 @@ pub struct Detokenize {
     pub tokens: Vec<i32>,
 }
 
-/// Payload of `embed`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Embed {
+/// Payload of `configure`. What is absent stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configure {
     /// Names the operation in every answer.
     pub id: u64,
-    /// Text to embed.
-    pub text: String,
+    /// Threads of a step of one token; 0 lets the worker choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
+    /// Threads of a step of several tokens; 0 takes as many as for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_threads: Option<u32>,
 }
 
 /// Payload of `apply_template`.
@@ -220,6 +232,35 @@ pub enum Prompt {
     /// A conversation: the model's chat template puts it together, or `plain` when it has none.
     /// What does not fit is cropped by whole messages, oldest first.
     Chat(Chat),
+    /// A gap in a text that the model fills in, with the tokens it was trained on for that.
+    Infill(Infill),
+}
+
+/// A gap to fill in. What does not fit is left out: the prefix loses its beginning, the suffix its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Infill {
+    /// What stands before the gap.
+    pub prefix: String,
+    /// What stands behind it.
+    pub suffix: String,
+    /// How the gap begins; control tokens by name are read as such.
+    pub prompt: String,
+    /// Other files that help; the last ones stay when not all fit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extra: Vec<ExtraFile>,
+    /// Puts the suffix before the prefix, as some models were trained.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub suffix_first: bool,
+}
+
+/// Another file of an [`Infill`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtraFile {
+    /// Its name.
+    pub name: String,
+    /// Its text.
+    pub text: String,
 }
 
 /// A prompt of plain text.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::protocol::vectors::{Embedding, Ranks};
+
 /// One line from a binding process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -20,8 +22,12 @@ pub enum Event {
     Tokens(Tokens),
     /// Answer to `detokenize` and `apply_template`.
     Text(Text),
-    /// Answer to `embed`.
+    /// Answer to `embed`: rows of one input.
     Embedding(Embedding),
+    /// Answer to `rerank`.
+    Ranks(Ranks),
+    /// Answer to `configure`.
+    Configured(Configured),
     /// An operation other than `generate` failed, or a `load` was cancelled (code `cancelled`).
     Error(ErrorEvent),
     /// A generation was admitted: it has a sequence now and is being read.
@@ -45,6 +51,8 @@ impl Event {
             Self::Tokens(answer) => Some(answer.id),
             Self::Text(answer) => Some(answer.id),
             Self::Embedding(answer) => Some(answer.id),
+            Self::Ranks(answer) => Some(answer.id),
+            Self::Configured(answer) => Some(answer.id),
             Self::Models(answer) => Some(answer.id),
             Self::Hello(_)
             | Self::Progress(_)
@@ -71,6 +79,8 @@ pub const KINDS: &[&str] = &[
     "tokens",
     "text",
     "embedding",
+    "ranks",
+    "configured",
     "error",
     "started",
     "reading",
@@ -88,8 +98,8 @@ pub struct HelloEvent {
     pub version: u32,
     /// Name of the program, for logs.
     pub name: String,
-    /// Operations it offers: `load`, `generate`, `tokenize`, `detokenize`, `embed`,
-    /// `apply_template`, `list_models`.
+    /// Operations it offers: `load`, `generate`, `tokenize`, `detokenize`, `embed`, `rerank`,
+    /// `apply_template`, `list_models`, `configure`.
     pub capabilities: Vec<String>,
 }
 
@@ -125,6 +135,15 @@ pub struct Loaded {
     pub chat_template: bool,
     /// What the model is, for people: architecture, size, type.
     pub description: String,
+    /// Numbers of an `embedding`; 0 when the model makes none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub embedding_size: u32,
+    /// Whether `rerank` works.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ranks: bool,
+    /// Whether prompts of the kind `infill` work.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub infills: bool,
 }
 
 /// An answer with an id and nothing else.
@@ -152,26 +171,15 @@ pub struct Text {
     pub text: String,
 }
 
-/// Payload of `embedding`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Embedding {
+/// Payload of `configured`: what holds from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configured {
     /// The operation's id.
     pub id: u64,
-    /// The vector.
-    pub vector: Vector,
-}
-
-/// A vector of floats, in either of two forms; both sides read both.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Vector {
-    /// Base64 of little-endian `f32`, three times as fast to read: `{"f32":"…"}`.
-    Packed {
-        /// The base64 text.
-        f32: String,
-    },
-    /// A plain array.
-    Plain(Vec<f32>),
+    /// Threads of a step of one token.
+    pub threads: u32,
+    /// Threads of a step of several tokens.
+    pub batch_threads: u32,
 }
 
 /// Payload of `error`.
@@ -322,4 +330,9 @@ pub struct Stats {
 pub struct Fatal {
     /// What happened, for people.
     pub reason: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }

@@ -10,6 +10,7 @@ pub mod command;
 pub mod event;
 pub mod line;
 pub mod sampling;
+pub mod vectors;
 
 /// Version spoken by this program, said in both `hello` lines.
 pub const PROTOCOL_VERSION: u32 = 1;

@@ -8,16 +8,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use crate::domain::error::ErrorCode;
+use crate::domain::error::{ErrorCode, Failure};
+use crate::engine::brake::CancelFlag;
 use crate::engine::driver::{Driver, Stepped};
-use crate::engine::model::{Decoder, Facts};
+use crate::engine::model::{Decoder, Facts, Threads};
 use crate::engine::report::{End, Ended, Output, Settings, Started, never_started};
 use crate::engine::scheduler::cost::Costs;
 use crate::engine::scheduler::{Scheduler, Waiting};
 use crate::engine::text::writer::Written;
-use crate::protocol::event::{self, EndReason, Event, Fatal, Reading, Stats};
+use crate::protocol::event::{self, Configured, EndReason, Event, Fatal, Reading, Stats};
 use crate::worker::desk::Shared;
-use crate::worker::live::CancelFlag;
 
 /// Orders that may wait for the thread; it takes them between two steps.
 pub(super) const ORDERS: usize = 1_024;
@@ -38,6 +38,8 @@ pub(super) enum Order {
     Submit(Box<Submission>),
     /// End this generation, if it is here.
     Cancel(u64),
+    /// Take other threads from the next step on, and answer the operation with this id.
+    Configure(u64, Threads),
     /// End all generations, then the thread.
     Stop,
 }
@@ -46,7 +48,6 @@ pub(super) enum Order {
 /// unloaded meanwhile, ends as cancelled.
 pub(super) struct Submission {
     carried: Option<(Waiting, Settings)>,
-    cancelled: CancelFlag,
     shared: Arc<Shared>,
 }
 
@@ -57,7 +58,8 @@ impl Submission {
         cancelled: CancelFlag,
         shared: &Arc<Shared>,
     ) -> Self {
-        Self { carried: Some((waiting, settings)), cancelled, shared: Arc::clone(shared) }
+        let settings = Settings { cancelled, ..settings };
+        Self { carried: Some((waiting, settings)), shared: Arc::clone(shared) }
     }
 }
 
@@ -183,17 +185,31 @@ impl<D: Decoder> Thread<D> {
                 self.driver.cancel(id, &mut self.output);
                 self.output.shared.outbox.after_step(Instant::now());
             }
+            Order::Configure(id, threads) => self.configure(id, threads),
             Order::Stop => return Next::Stop,
         }
         Next::GoOn
     }
 
+    fn configure(&mut self, id: u64, threads: Threads) {
+        match self.driver.set_threads(threads) {
+            Ok(()) => {
+                let Threads { one, many } = threads;
+                let done = Configured { id, threads: one, batch_threads: many };
+                self.output.shared.outbox.send(&Event::Configured(done));
+            }
+            Err(error) => {
+                let failure = Failure::new(ErrorCode::Unavailable, error.0);
+                self.output.shared.refuse(id, failure);
+            }
+        }
+    }
+
     fn submit(&mut self, mut submission: Submission) {
         let Some((waiting, settings)) = submission.carried.take() else { return };
-        let cancelled = &submission.cancelled;
         let id = waiting.id;
         let waits = self.driver.scheduler().waiting();
-        if cancelled.is_set() {
+        if settings.cancelled.is_set() {
             self.output.ended(never_started(id, End::Cancelled));
         } else if waits >= MOST_WAITING {
             self.output.shared.fail(id, ErrorCode::Busy, format!("{waits} generations wait"));

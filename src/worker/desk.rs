@@ -11,22 +11,36 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::domain::error::{ErrorCode, Failure};
-use crate::engine::model::{Facts, Lexicon};
+use crate::engine::brake::CancelFlag;
+use crate::engine::model::{Facts, Lexicon, Threads};
+use crate::engine::vectors::Embedder;
 use crate::protocol::PROTOCOL_VERSION;
-use crate::protocol::command::{Ask, Command, Generate, Hello, Load};
+use crate::protocol::command::{Ask, Command, Configure, Generate, Hello, Load};
 use crate::protocol::event::{
     Done, End, EndReason, ErrorEvent, Event, Fatal, HelloEvent, Loaded, Models, Progress,
 };
 use crate::worker::decode::{self, ORDERS, Order};
-use crate::worker::live::{CancelFlag, Live};
+use crate::worker::infill;
+use crate::worker::live::Live;
 use crate::worker::loader::{LoadFailure, Loader, Parts};
 use crate::worker::outbox::Outbox;
 use crate::worker::reader::{Line, Lines};
 use crate::worker::text::{self, Generation, STACK_BYTES, TASKS, THREADS, Task, Work};
+use crate::worker::threads;
+use crate::worker::vectors;
 
 /// What this worker offers.
-const CAPABILITIES: [&str; 7] =
-    ["load", "list_models", "generate", "tokenize", "detokenize", "embed", "apply_template"];
+const CAPABILITIES: [&str; 9] = [
+    "load",
+    "list_models",
+    "generate",
+    "tokenize",
+    "detokenize",
+    "embed",
+    "rerank",
+    "apply_template",
+    "configure",
+];
 /// Time between two `progress` events of a load.
 const PROGRESS_AFTER: Duration = Duration::from_millis(50);
 
@@ -44,7 +58,10 @@ pub enum Ending {
 /// What all threads share.
 pub(super) struct Shared {
     pub(super) outbox: Outbox,
+    /// Generations.
     pub(super) live: Live,
+    /// Vectors and scores that were asked for.
+    pub(super) asked: Live,
 }
 
 impl Shared {
@@ -94,8 +111,11 @@ fn ended(id: u64, reason: EndReason) -> End {
 /// A loaded model, as the other threads see it.
 pub(super) struct Ready {
     pub(super) lexicon: Arc<dyn Lexicon>,
+    pub(super) embedder: Arc<dyn Embedder>,
     pub(super) facts: Facts,
     pub(super) orders: SyncSender<Order>,
+    /// What was last asked for.
+    threads: Mutex<Threads>,
 }
 
 /// The model, in one of its states.
@@ -111,6 +131,7 @@ pub struct Desk<L> {
     shared: Arc<Shared>,
     model: Arc<Mutex<Model>>,
     tasks: Option<SyncSender<Task>>,
+    vectors: Option<SyncSender<vectors::Task>>,
     threads: Vec<JoinHandle<()>>,
     tickets: u64,
 }
@@ -118,7 +139,8 @@ pub struct Desk<L> {
 impl<L: Loader> Desk<L> {
     /// Starts the threads that are always there.
     pub fn new(loader: L, output: OwnedFd) -> Self {
-        let shared = Arc::new(Shared { outbox: Outbox::new(output), live: Live::default() });
+        let (live, asked) = (Live::default(), Live::default());
+        let shared = Arc::new(Shared { outbox: Outbox::new(output), live, asked });
         let (tasks, todo) = sync_channel(TASKS);
         let todo = Arc::new(Mutex::new(todo));
         let mut threads = Vec::new();
@@ -126,6 +148,9 @@ impl<L: Loader> Desk<L> {
             let (todo, shared) = (Arc::clone(&todo), Arc::clone(&shared));
             threads.push(spawn(&format!("prepare-{number}"), move || text::run(&todo, &shared)));
         }
+        let (vectors, asked) = sync_channel(vectors::TASKS);
+        let answering = Arc::clone(&shared);
+        threads.push(spawn("vectors", move || vectors::run(&asked, &answering)));
         let draining = Arc::clone(&shared);
         threads.push(spawn("drain", move || draining.outbox.drain()));
         Self {
@@ -133,6 +158,7 @@ impl<L: Loader> Desk<L> {
             shared,
             model: Arc::new(Mutex::new(Model::None)),
             tasks: Some(tasks),
+            vectors: Some(vectors),
             threads,
             tickets: 0,
         }
@@ -168,6 +194,7 @@ impl<L: Loader> Desk<L> {
     /// Ends all threads. Not called in a worker process, which just ends.
     pub fn close(mut self) {
         self.shared.live.cancel_all();
+        self.shared.asked.cancel_all();
         let model = std::mem::replace(&mut *lock(&self.model), Model::None);
         match model {
             Model::Ready { ready, decode } => {
@@ -178,6 +205,7 @@ impl<L: Loader> Desk<L> {
             Model::None => {}
         }
         self.tasks = None;
+        self.vectors = None;
         self.shared.outbox.flush();
         self.shared.outbox.close();
         for thread in self.threads {
@@ -197,7 +225,9 @@ impl<L: Loader> Desk<L> {
             Command::Unload(ask) => self.unload(ask),
             Command::Tokenize(ask) => self.hand_on(Work::Tokenize(ask)),
             Command::Detokenize(ask) => self.hand_on(Work::Detokenize(ask)),
-            Command::Embed(ask) => self.hand_on(Work::Embed(ask)),
+            Command::Embed(ask) => self.ask_vectors(vectors::Ask::Embed(ask)),
+            Command::Rerank(ask) => self.ask_vectors(vectors::Ask::Rerank(ask)),
+            Command::Configure(ask) => self.configure(ask),
             Command::ApplyTemplate(ask) => self.hand_on(Work::ApplyTemplate(ask)),
             Command::Generate(generate) => self.generate(*generate),
             Command::Cancel(ask) => self.cancel(ask.id),
@@ -278,6 +308,7 @@ impl<L: Loader> Desk<L> {
         };
         if let Model::Ready { ready, decode } = model {
             self.shared.live.cancel_all();
+            self.shared.asked.cancel_all();
             // An error means that the thread has ended already.
             let _ = ready.orders.send(Order::Stop);
             let _ = decode.join();
@@ -298,6 +329,7 @@ impl<L: Loader> Desk<L> {
 
     fn cancel(&self, id: u64) {
         self.shared.live.cancel(id);
+        self.shared.asked.cancel(id);
         match &*lock(&self.model) {
             Model::Loading { id: loading, cancelled } if *loading == id => cancelled.set(),
             Model::Ready { ready, .. } => {
@@ -308,16 +340,55 @@ impl<L: Loader> Desk<L> {
         }
     }
 
+    /// Gives other threads to the steps that begin after this.
+    fn configure(&self, ask: Configure) {
+        let made = self.ready().and_then(|ready| {
+            let mut now = ready.threads.lock().unwrap_or_else(PoisonError::into_inner);
+            let chosen = threads::chosen(*now, ask.threads, ask.batch_threads)?;
+            *now = chosen;
+            ready.embedder.set_threads(chosen);
+            let lost = |_| Failure::new(ErrorCode::Unavailable, "the model was lost");
+            ready.orders.send(Order::Configure(ask.id, chosen)).map_err(lost)
+        });
+        if let Err(failure) = made {
+            self.shared.refuse(ask.id, failure);
+        }
+    }
+
+    /// Gives an operation to the vectors thread; refuses it when there is no model or too much waits.
+    fn ask_vectors(&self, ask: vectors::Ask) {
+        let id = ask.id();
+        let ready = match self.ready() {
+            Ok(ready) => ready,
+            Err(failure) => return self.shared.refuse(id, failure),
+        };
+        let Some(cancelled) = self.shared.asked.begin(id) else {
+            let text = format!("an operation with id {id} is running");
+            return self.shared.refuse(id, Failure::new(ErrorCode::Conflict, text));
+        };
+        let Some(tasks) = &self.vectors else { return };
+        if tasks.try_send(vectors::Task { ready, ask, cancelled }).is_err() {
+            self.shared.asked.finish(id);
+            let text = format!("{} operations are waiting", vectors::TASKS);
+            self.shared.refuse(id, Failure::new(ErrorCode::Busy, text));
+        }
+    }
+
+    /// The loaded model.
+    fn ready(&self) -> Result<Arc<Ready>, Failure> {
+        let text = match &*lock(&self.model) {
+            Model::Ready { ready, .. } => return Ok(Arc::clone(ready)),
+            Model::Loading { .. } => "the model is still loading",
+            Model::None => "no model is loaded",
+        };
+        Err(Failure::new(ErrorCode::Conflict, text))
+    }
+
     /// Gives a task to the preparation threads; refuses it when there is no model or too much waits.
     fn hand_on(&self, work: Work) {
-        let ready = match &*lock(&self.model) {
-            Model::Ready { ready, .. } => Ok(Arc::clone(ready)),
-            Model::Loading { .. } => Err("the model is still loading"),
-            Model::None => Err("no model is loaded"),
-        };
-        let ready = match ready {
+        let ready = match self.ready() {
             Ok(ready) => ready,
-            Err(text) => return self.refuse_work(&work, Failure::new(ErrorCode::Conflict, text)),
+            Err(failure) => return self.refuse_work(&work, failure),
         };
         let Some(tasks) = &self.tasks else { return };
         match tasks.try_send(Task { ready, work }) {
@@ -334,7 +405,7 @@ impl<L: Loader> Desk<L> {
             Work::Generate(generation) => {
                 self.shared.fail(generation.generate.id, failure.code, failure.message);
             }
-            Work::Tokenize(_) | Work::Detokenize(_) | Work::Embed(_) | Work::ApplyTemplate(_) => {
+            Work::Tokenize(_) | Work::Detokenize(_) | Work::ApplyTemplate(_) => {
                 self.shared.refuse(work.id(), failure);
             }
         }
@@ -386,7 +457,8 @@ fn start<D>(id: u64, parts: Parts<D>, shared: &Arc<Shared>) -> (Model, Event)
 where
     D: crate::engine::model::Decoder<Sampler: Send> + Send + 'static,
 {
-    let Parts { decoder, lexicon, facts } = parts;
+    let Parts { decoder, lexicon, embedder, facts } = parts;
+    let offer = embedder.offer();
     let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let event = Event::Loaded(Loaded {
         id,
@@ -394,11 +466,15 @@ where
         ctx_size: narrow(facts.limits.ctx_size),
         chat_template: lexicon.has_template(),
         description: facts.description.clone(),
+        embedding_size: narrow(offer.size),
+        ranks: offer.ranks,
+        infills: facts.writes && infill::can_fill(&*lexicon),
     });
     let (orders, taken) = sync_channel(ORDERS);
     let (shared, known) = (Arc::clone(shared), facts.clone());
     let decode = spawn("decode", move || decode::run(decoder, &known, &taken, &shared));
-    let ready = Arc::new(Ready { lexicon, facts, orders });
+    let threads = Mutex::new(facts.threads);
+    let ready = Arc::new(Ready { lexicon, embedder, facts, orders, threads });
     (Model::Ready { ready, decode }, event)
 }
 

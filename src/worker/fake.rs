@@ -2,16 +2,20 @@
 //! permits where a test wants to look between them.
 
 use std::ops::{ControlFlow, Range};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::domain::error::{ErrorCode, Failure};
 use crate::domain::prompt::{Message, Role};
 use crate::engine::adapters::AdapterSets;
-use crate::engine::model::{Control, Decoded, Decoder, Facts, Lexicon, ModelError, Special};
+use crate::engine::brake::Brake;
+use crate::engine::model::{
+    Control, Decoded, Decoder, Facts, FillMarks, Lexicon, Mark, Marks, ModelError, Special, Threads,
+};
 use crate::engine::recipe::{Alternative, Chosen, Likely, Recipe};
 use crate::engine::scheduler::{Adapters, Cutting, Entry, Limits, SeqIdx, Token};
+use crate::engine::vectors::{Embedder, NoVectors, Offer, OwnPooling, Pool, Pooling, Reading};
 use crate::engine::vocabulary::Vocabulary;
 use crate::protocol::command::Load;
 use crate::worker::loader::{LoadFailure, Loader, Parts};
@@ -20,6 +24,10 @@ use crate::worker::loader::{LoadFailure, Loader, Parts};
 pub(super) const END: Token = 256;
 /// A prompt with this byte breaks the context when it is read.
 pub(super) const BREAKS: u8 = b'#';
+/// A number of threads that cannot be had.
+pub(super) const REFUSED: u32 = 500;
+/// A text with this byte is never read to its end.
+pub(super) const LASTS: u8 = b'~';
 /// A name of a model that never finishes loading.
 pub(super) const ENDLESS: &str = "endless";
 
@@ -84,12 +92,21 @@ impl Loader for FakeLoader {
         };
         let mixed_step = Duration::from_millis(settings.step_ms.into());
         let adapters = Arc::new(AdapterSets::default());
-        let facts =
-            Facts { limits, mixed_step, adapters, can_shift: true, description: "a fake".into() };
+        let facts = Facts {
+            limits,
+            mixed_step,
+            adapters,
+            can_shift: true,
+            writes: true,
+            threads: Threads { one: 1, many: 1 },
+            description: "a fake".into(),
+        };
         let gate = self.gate.lock().unwrap().take();
         let decoder =
             FakeDecoder { cache: vec![Vec::new(); limits.sequences], step: Vec::new(), gate };
-        Ok(Parts { decoder, lexicon: Arc::new(FakeLexicon(self.template)), facts })
+        let lexicon = Arc::new(FakeLexicon::new(self.template));
+        let embedder = Arc::new(FakeEmbedder { ctx_size: limits.ctx_size });
+        Ok(Parts { decoder, lexicon, embedder, facts })
     }
 }
 
@@ -120,9 +137,13 @@ impl Decoder for FakeDecoder {
         Ok(recipe.clone())
     }
 
-    fn decode(&mut self, batch: &[Entry]) -> Decoded {
-        if let Some(gate) = &self.gate {
-            let _ = gate.recv();
+    fn decode(&mut self, batch: &[Entry], brake: &Brake) -> Decoded {
+        while let Some(gate) = &self.gate {
+            match gate.recv_timeout(Duration::from_millis(1)) {
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) if brake.is_pulled() => return Decoded::BrokenOff,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
         }
         if batch.iter().any(|entry| entry.token == Token::from(BREAKS)) {
             return Decoded::Broken("a forbidden byte".into());
@@ -194,6 +215,10 @@ impl Decoder for FakeDecoder {
         token == END
     }
 
+    fn set_threads(&mut self, threads: Threads) -> Result<(), ModelError> {
+        if threads.one == REFUSED { Err(ModelError("no such threads".into())) } else { Ok(()) }
+    }
+
     fn rebuild(&mut self) -> Result<(), ModelError> {
         self.cache.iter_mut().for_each(Vec::clear);
         Ok(())
@@ -201,7 +226,22 @@ impl Decoder for FakeDecoder {
 }
 
 /// Bytes are tokens.
-pub(super) struct FakeLexicon(pub(super) Template);
+pub(super) struct FakeLexicon {
+    pub(super) template: Template,
+    pub(super) marks: Marks,
+    /// Template for a query and a document.
+    pub(super) pairs: Option<&'static str>,
+}
+
+impl FakeLexicon {
+    pub(super) const fn new(template: Template) -> Self {
+        let none = Mark { token: None, wanted: false };
+        let fill =
+            FillMarks { prefix: None, suffix: None, middle: None, repository: None, file: None };
+        let marks = Marks { begin: none, end: none, separator: none, fill };
+        Self { template, marks, pairs: None }
+    }
+}
 
 impl Lexicon for FakeLexicon {
     fn tokenize(&self, text: &str, _: Special, _: Control) -> Result<Vec<Token>, ModelError> {
@@ -222,7 +262,7 @@ impl Lexicon for FakeLexicon {
     }
 
     fn has_template(&self) -> bool {
-        self.0 == Template::Tagged
+        self.template == Template::Tagged
     }
 
     fn apply_template(&self, messages: &[Message]) -> Result<String, ModelError> {
@@ -237,7 +277,58 @@ impl Lexicon for FakeLexicon {
         Ok(messages.iter().map(write).collect::<String>() + "<a>")
     }
 
-    fn embed(&self, text: &str) -> Result<Vec<f32>, ModelError> {
-        if text.is_empty() { Err(ModelError("empty".into())) } else { Ok(vec![0.6, 0.8]) }
+    fn marks(&self) -> Marks {
+        self.marks
     }
+
+    fn pair_template(&self) -> Option<String> {
+        self.pairs.map(String::from)
+    }
+}
+
+/// Two numbers for each token: the token and its position. A pair's score is its length.
+struct FakeEmbedder {
+    ctx_size: usize,
+}
+
+impl FakeEmbedder {
+    fn wait(reading: Reading<'_>) -> Result<(), NoVectors> {
+        while reading.texts.iter().flatten().any(|token| *token == Token::from(LASTS)) {
+            if reading.brake.is_pulled() {
+                return Err(NoVectors::Cancelled);
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+}
+
+impl Embedder for FakeEmbedder {
+    fn offer(&self) -> Offer {
+        Offer { size: 2, ctx_size: self.ctx_size, pooling: OwnPooling::Unsaid, ranks: true }
+    }
+
+    fn embed(
+        &self,
+        reading: Reading<'_>,
+        pooling: Pooling,
+        found: &mut dyn FnMut(usize, Vec<f32>),
+    ) -> Result<(), NoVectors> {
+        Self::wait(reading)?;
+        for (at, text) in reading.texts.iter().enumerate() {
+            let mut pool = Pool::new(pooling);
+            for (position, token) in (0_u16..).zip(text) {
+                pool.push(&[f32::from(u16::try_from(*token).unwrap()), f32::from(position)]);
+            }
+            found(at, pool.finish()?);
+        }
+        Ok(())
+    }
+
+    fn rank(&self, pairs: Reading<'_>) -> Result<Vec<f32>, NoVectors> {
+        Self::wait(pairs)?;
+        Ok(pairs.texts.iter().map(|pair| f32::from(u16::try_from(pair.len()).unwrap())).collect())
+    }
+
+    fn set_threads(&self, _: Threads) {}
 }

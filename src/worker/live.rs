@@ -1,29 +1,16 @@
-//! Generations that were taken over and have not ended, and how to cancel them wherever they are.
+//! Operations that were taken over and have not ended, and how to cancel them wherever they are.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-/// Set when a generation was cancelled; looked at between the stages of its way.
-#[derive(Clone, Debug, Default)]
-pub(super) struct CancelFlag(Arc<AtomicBool>);
+use crate::engine::brake::CancelFlag;
 
-impl CancelFlag {
-    pub(super) fn set(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-
-    pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-/// The living generations, by id.
+/// Living operations of one kind, by id.
 #[derive(Debug, Default)]
 pub(super) struct Live(Mutex<HashMap<u64, CancelFlag>>);
 
 impl Live {
-    /// Takes over a generation; `None` when one with this id lives already.
+    /// Takes over an operation; `None` when one with this id lives already.
     pub(super) fn begin(&self, id: u64) -> Option<CancelFlag> {
         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if map.contains_key(&id) {
@@ -48,7 +35,7 @@ impl Live {
         }
     }
 
-    /// A generation ends; false when it had ended before.
+    /// An operation ends; false when it had ended before.
     pub(super) fn finish(&self, id: u64) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id).is_some()
     }

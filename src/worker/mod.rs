@@ -1,22 +1,26 @@
 //! The worker process: the binding protocol on one side, the engine on the other.
 //!
 //! Threads: the *desk* reads commands and answers what needs no model; two *preparation* threads tokenize
-//! and apply templates; a *load* thread while a model is loaded; the *decode* thread owns the model's
+//! and apply templates; a *vectors* thread embeds and ranks; a *load* thread while a model is loaded; the *decode* thread owns the model's
 //! context and does nothing but steps; a *drain* thread sleeps until the pipe to the front is full.
 //! Nobody waits for the pipe: unsent text is merged per generation ([`outbox`]).
 
 pub mod cpu;
 mod decode;
 pub mod desk;
+mod infill;
 mod live;
 pub mod loader;
 pub mod outbox;
+mod pair;
 mod pieces;
 pub mod prepare;
 mod process;
 mod reader;
 mod recipe;
 mod text;
+pub mod threads;
+mod vectors;
 
 #[cfg(test)]
 mod fake;

@@ -30,6 +30,8 @@ pub struct Outbox {
     state: Mutex<State>,
     /// Told when the pipe is full, and when the outbox closes.
     blocked: Condvar,
+    /// Told when something went out of a full pipe, and when the outbox closes.
+    drained: Condvar,
 }
 
 #[derive(Debug)]
@@ -83,7 +85,7 @@ impl Outbox {
             pipe: Pipe::Open,
             full: false,
         };
-        Self { state: Mutex::new(state), blocked: Condvar::new() }
+        Self { state: Mutex::new(state), blocked: Condvar::new(), drained: Condvar::new() }
     }
 
     /// Sends an event now. One that does not fit a line becomes an error, never a cut.
@@ -140,6 +142,21 @@ impl Outbox {
         state.full
     }
 
+    /// Waits until less is unsent or nobody reads any more; false when that took longer than `most`.
+    pub fn wait_for_room(&self, most: Duration) -> bool {
+        let mut state = self.lock();
+        let has_room = |state: &mut State| {
+            state.weigh();
+            !state.full || state.pipe == Pipe::Closed
+        };
+        if has_room(&mut state) {
+            return true;
+        }
+        let waited = self.drained.wait_timeout(state, most);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        has_room(&mut state)
+    }
+
     /// Whether nobody reads any more.
     pub fn is_closed(&self) -> bool {
         self.lock().pipe == Pipe::Closed
@@ -149,6 +166,7 @@ impl Outbox {
     pub fn close(&self) {
         self.lock().pipe = Pipe::Closed;
         self.blocked.notify_all();
+        self.drained.notify_all();
     }
 
     /// The drain thread: sends while the pipe is full, sleeps otherwise. Ends when the outbox closes.
@@ -174,6 +192,7 @@ impl Outbox {
             if state.pipe == Pipe::Blocked {
                 state.pipe = Pipe::Open;
                 self.flush_locked(&mut state);
+                self.drained.notify_all();
             }
         }
     }

@@ -9,11 +9,12 @@ use crate::engine::model::{Control, Lexicon, ModelError, Special};
 use crate::engine::report::Settings;
 use crate::engine::scheduler::{OnFull, Token};
 use crate::protocol::command::{Chat, Generate, Plain, Prompt, TextPrompt};
+use crate::worker::infill;
 use crate::worker::recipe::{invalid, recipe};
 
 /// Most bytes of a prompt for each token of the context: what lies above cannot fit and is not worth
 /// tokenizing. Tokens are 3 to 4 bytes of text on average; runs of spaces are the longest.
-const BYTES_PER_TOKEN: usize = 32;
+pub(super) const BYTES_PER_TOKEN: usize = 32;
 
 /// A generation that can go to the decode thread.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ pub fn prepare(
     let (prompt, dropped) = match generate.prompt {
         Prompt::Text(text) => (text_tokens(&text, lexicon, ctx_size)?, 0),
         Prompt::Chat(chat) => chat_tokens(&chat, lexicon, Room { ctx_size, most })?,
+        Prompt::Infill(gap) => (infill::tokens(&gap, lexicon, Room { ctx_size, most })?, 0),
     };
     if prompt.is_empty() {
         return Err(Failure::new(ErrorCode::InvalidRequest, "the prompt is empty"));
@@ -53,7 +55,7 @@ pub fn prepare(
     }
     let recipe = recipe(generate.sampling, lexicon)?;
     let dropped = u32::try_from(dropped).unwrap_or(u32::MAX);
-    let settings = Settings { recipe, stops, dropped };
+    let settings = Settings { recipe, stops, dropped, ..Settings::default() };
     let on_full = if shifts {
         // Anything below 0 keeps the whole prompt.
         OnFull::Shift { keep: usize::try_from(n_keep).unwrap_or(prompt.len()) }
@@ -73,9 +75,17 @@ pub fn chat_text(chat: &Chat, lexicon: &dyn Lexicon) -> Result<String, Failure> 
 
 /// Cells for a prompt and its completion.
 #[derive(Clone, Copy)]
-struct Room {
-    ctx_size: usize,
-    most: usize,
+pub(super) struct Room {
+    pub(super) ctx_size: usize,
+    /// Most tokens of the completion.
+    pub(super) most: usize,
+}
+
+impl Room {
+    /// Tokens that the completion should find; a quarter of the context is enough to make sense.
+    pub(super) fn for_completion(self) -> usize {
+        self.most.min(self.ctx_size / 4).max(1)
+    }
 }
 
 fn text_tokens(
@@ -87,7 +97,7 @@ fn text_tokens(
     let mut text = prompt.text.as_str();
     if text.len() > limit {
         if prompt.keep_last.is_none() {
-            return Err(too_long(text.len(), limit, ctx_size));
+            return Err(too_long("the prompt", text.len(), ctx_size));
         }
         // Only the end is kept anyway.
         let mut start = text.len() - limit;
@@ -111,8 +121,7 @@ fn chat_tokens(
 ) -> Result<(Vec<Token>, usize), Failure> {
     let messages = messages(chat)?;
     let plain = plain(&chat.plain);
-    // The answer should find room too; a quarter of the context is enough to make sense.
-    let wanted = room.most.min(room.ctx_size / 4).max(1);
+    let wanted = room.for_completion();
     let mut reserves = vec![wanted];
     if wanted > 1 {
         // Rather a short answer than none.
@@ -177,7 +186,7 @@ fn newest_exceeds(
         Ok(Some(tokens)) => exceeded(tokens.len(), ctx_size),
         Ok(None) => {
             let bytes = least.iter().map(|message| message.content.len()).sum();
-            too_long(bytes, BYTES_PER_TOKEN * ctx_size, ctx_size)
+            too_long("the prompt", bytes, ctx_size)
         }
         Err(error) => refused(error),
     }
@@ -231,14 +240,15 @@ fn exceeded(tokens: usize, ctx_size: usize) -> Failure {
     Failure::new(ErrorCode::ContextExceeded, text)
 }
 
-fn too_long(bytes: usize, limit: usize, ctx_size: usize) -> Failure {
-    let text = format!(
-        "the prompt has {bytes} bytes; a context of {ctx_size} tokens takes at most {limit}"
-    );
+/// What a text is told that is too long for its tokens to be worth counting.
+pub(super) fn too_long(what: &str, bytes: usize, ctx_size: usize) -> Failure {
+    let limit = BYTES_PER_TOKEN * ctx_size;
+    let text =
+        format!("{what} has {bytes} bytes; a context of {ctx_size} tokens takes at most {limit}");
     Failure::new(ErrorCode::ContextExceeded, text)
 }
 
-fn refused(error: ModelError) -> Failure {
+pub(super) fn refused(error: ModelError) -> Failure {
     Failure::new(ErrorCode::InvalidRequest, error.0)
 }
 
@@ -249,8 +259,8 @@ mod tests {
     use crate::protocol::sampling::SamplingParams;
     use crate::worker::fake::{FakeLexicon, Template};
 
-    const PLAIN: FakeLexicon = FakeLexicon(Template::None);
-    const TAGGED: FakeLexicon = FakeLexicon(Template::Tagged);
+    const PLAIN: FakeLexicon = FakeLexicon::new(Template::None);
+    const TAGGED: FakeLexicon = FakeLexicon::new(Template::Tagged);
 
     fn generate(prompt: Prompt) -> Generate {
         Generate {

@@ -153,7 +153,7 @@ mod tests {
 
     fn made(json: &str) -> Result<Recipe, String> {
         let params = serde_json::from_str(json).map_err(|error| error.to_string())?;
-        recipe(params, &FakeLexicon(Template::None)).map_err(|failure| failure.message)
+        recipe(params, &FakeLexicon::new(Template::None)).map_err(|failure| failure.message)
     }
 
     #[test]

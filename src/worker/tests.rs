@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use serde_json::{Value, json};
 
 use super::desk::Ending;
-use super::fake::{END, ENDLESS, FakeLoader, after};
+use super::fake::{END, ENDLESS, FakeLoader, LASTS, REFUSED, after};
 use super::run_on;
 
 /// A running worker and the front's ends of its pipes.
@@ -54,6 +54,13 @@ impl Front {
                 return event;
             }
         }
+    }
+
+    /// The code and message of the next event, which must be an error.
+    fn error(&mut self) -> (String, String) {
+        let event = self.event();
+        let word = |key: &str| event["error"][key].as_str().expect("an error").to_owned();
+        (word("code"), word("message"))
     }
 
     /// Text and end of a generation; other generations' events are dropped.
@@ -270,7 +277,7 @@ fn what_cannot_be_done_ends_with_a_reason() {
     front
         .raw("{\"generate\":{\"id\":8,\"prompt\":{\"text\":{\"text\":\"x\"}},\"n_predict\":-4}}\n");
     assert_eq!(front.completion(8).1["code"], "invalid_request");
-    front.raw("{\"rerank\":{\"id\":9}}\n");
+    front.raw("{\"dance\":{\"id\":9}}\n");
     assert_eq!(front.event()["error"]["code"], "unsupported");
     front.raw("{\"tokenize\":{\"id\":10}}\n");
     assert_eq!(front.event()["error"]["code"], "invalid_request");
@@ -305,7 +312,7 @@ fn text_and_tokens_and_vectors() {
     front.send(&json!({"detokenize": {"id": 4, "tokens": [9999]}}));
     assert_eq!(front.event()["error"]["id"], 4);
     front.send(&json!({"embed": {"id": 5, "text": "x"}}));
-    assert_eq!(front.event()["embedding"]["vector"]["f32"], "mpkZP83MTD8=");
+    assert_eq!(front.event()["embedding"]["vector"]["f32"], "AACAPwAAAAA=");
     let chat = json!({"messages": [{"role": "user", "content": "Hi"}]});
     front.send(&json!({"apply_template": {"id": 6, "chat": chat}}));
     assert_eq!(front.event()["text"]["text"], "!@> Human: Hi\n!@> lollms:");
@@ -323,4 +330,116 @@ fn a_reader_that_stalls_loses_nothing_and_costs_bounded_memory() {
     front.send(&json!({"tokenize": {"id": 7, "text": "later"}}));
     let (text, end) = front.completion(5);
     assert_eq!((text.len(), &end["reason"]), (300_000, &json!("limit")));
+}
+
+#[test]
+fn a_step_without_a_permit_ends_when_nobody_wants_it() {
+    let (loader, permits) = FakeLoader::gated();
+    let mut front = Front::loaded(loader, &json!({"slots": 2}));
+    front.generate(1, "alone", 5);
+    front.send(&json!({"cancel": {"id": 1}}));
+    assert_eq!(front.completion(1).1["reason"], "cancelled");
+    // Two of them are in one step: it takes the end of both.
+    front.generate(2, "first", 5);
+    front.generate(3, "second", 5);
+    front.send(&json!({"unload": {"id": 4}}));
+    let (mut ended, mut unloaded) = (0, false);
+    while ended < 2 || !unloaded {
+        let event = front.event();
+        ended += usize::from(event["end"]["reason"] == "cancelled");
+        unloaded |= event.get("unloaded").is_some();
+    }
+    drop(permits);
+}
+
+#[test]
+fn several_inputs_are_texts_or_tokens_and_come_in_order() {
+    let mut front = Front::loaded(FakeLoader::new(), &json!({}));
+    let inputs = json!(["ab", [99]]);
+    front.send(&json!({"embed": {"id": 5, "inputs": inputs, "normalize": -1, "pooling": "last"}}));
+    let (first, second) = (front.event(), front.event());
+    let body = |event: &Value| {
+        let body = &event["embedding"];
+        (body["input"].clone(), body["tokens"].clone(), body["more"] == true)
+    };
+    assert_eq!(body(&first), (json!(0), json!(2), true));
+    assert_eq!(body(&second), (json!(1), json!(1), false));
+    assert_eq!(first["embedding"]["pooling"], "last");
+    // 98 and 1: the byte and its position.
+    assert_eq!(first["embedding"]["vector"]["f32"], "AADEQgAAgD8=");
+    front.send(&json!({"embed": {"id": 6, "text": "abc", "pooling": "none"}}));
+    assert_eq!(front.event()["embedding"]["rows"], 3);
+}
+
+#[test]
+fn what_cannot_be_embedded_says_why() {
+    let mut front = Front::loaded(FakeLoader::new(), &json!({"ctx_size": 4}));
+    let mut refused = |ask: Value| {
+        let mut body = json!({"id": 5});
+        body.as_object_mut().unwrap().extend(ask.as_object().unwrap().clone());
+        front.send(&json!({ "embed": body }));
+        front.error()
+    };
+    let (code, message) = refused(json!({"inputs": ["a", "abcde"]}));
+    assert_eq!(code, "context_exceeded");
+    assert_eq!(message, "input 1 has 5 tokens; the context holds 4");
+    assert!(refused(json!({"text": "a".repeat(1_000)})).1.contains("1000 bytes"));
+    assert_eq!(refused(json!({"inputs": []})).0, "invalid_request");
+    assert!(refused(json!({"inputs": ["a", ""]})).1.contains("input 1 is empty"));
+    assert!(refused(json!({"inputs": [[1, 256]]})).1.contains("input 0"));
+    assert!(refused(json!({"text": "a", "normalize": -2})).1.contains("`normalize` is -2"));
+    assert!(refused(json!({"text": "a", "pooling": "sum"})).1.contains("`embed`"));
+    front.send(&json!({"embed": {"id": 6, "text": "abcde", "truncate": true}}));
+    let cut = &front.event()["embedding"];
+    assert_eq!((&cut["tokens"], &cut["truncated"]), (&json!(4), &json!(true)));
+}
+
+#[test]
+fn documents_are_scored_in_their_order() {
+    let mut front = Front::loaded(FakeLoader::new(), &json!({"ctx_size": 6}));
+    let ask = |documents: Value, truncate: bool| {
+        let body = json!({"id": 5, "query": "q", "documents": documents, "truncate": truncate});
+        json!({ "rerank": body })
+    };
+    front.send(&ask(json!(["ab", "", "abcd"]), false));
+    assert_eq!(
+        front.event(),
+        json!({"ranks": {"id": 5, "scores": [3.0, 1.0, 5.0], "tokens": [3, 1, 5]}})
+    );
+    front.send(&ask(json!(["ab", "abcdef"]), false));
+    let (code, message) = front.error();
+    assert_eq!(code, "context_exceeded");
+    assert!(message.contains("document 1") && message.contains("7 tokens"), "{message}");
+    front.send(&ask(json!(["abcdef"]), true));
+    assert_eq!(front.event()["ranks"]["tokens"], json!([6]));
+    front.send(&ask(json!([]), false));
+    assert!(front.error().1.contains("`documents` has 0"));
+}
+
+#[test]
+fn vectors_can_be_cancelled_while_others_are_served() {
+    let mut front = Front::loaded(FakeLoader::new(), &json!({}));
+    let endless = char::from(LASTS).to_string();
+    front.send(&json!({"embed": {"id": 5, "text": endless}}));
+    front.send(&json!({"embed": {"id": 5, "text": "twice"}}));
+    assert_eq!(front.error().0, "conflict");
+    front.generate(6, "meanwhile", 5);
+    assert_eq!(front.completion(6).0, says("meanwhile", 5));
+    front.send(&json!({"cancel": {"id": 5}}));
+    assert_eq!(front.error().0, "cancelled");
+    front.send(&json!({"embed": {"id": 5, "text": "again"}}));
+    assert_eq!(front.event()["embedding"]["tokens"], 5);
+}
+
+#[test]
+fn threads_can_be_changed_while_it_runs() {
+    let mut front = Front::loaded(FakeLoader::new(), &json!({}));
+    front.send(&json!({"configure": {"id": 5, "threads": 3}}));
+    assert_eq!(front.event(), json!({"configured": {"id": 5, "threads": 3, "batch_threads": 1}}));
+    front.send(&json!({"configure": {"id": 6, "batch_threads": 0}}));
+    assert_eq!(front.event()["configured"]["batch_threads"], 3);
+    front.send(&json!({"configure": {"id": 7, "threads": 513}}));
+    assert!(front.error().1.contains("`threads` is 513"));
+    front.send(&json!({"configure": {"id": 8, "threads": REFUSED}}));
+    assert_eq!(front.error().0, "unavailable");
 }

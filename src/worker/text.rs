@@ -3,17 +3,14 @@
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use crate::domain::error::{ErrorCode, Failure};
+use crate::engine::brake::CancelFlag;
 use crate::engine::model::{Control, ModelError, Special};
 use crate::engine::scheduler::Waiting;
-use crate::protocol::command::{ApplyTemplate, Detokenize, Embed, Generate, Tokenize};
-use crate::protocol::event::{Embedding, Event, Text, Tokens, Vector};
+use crate::protocol::command::{ApplyTemplate, Detokenize, Generate, Tokenize};
+use crate::protocol::event::{Event, Text, Tokens};
 use crate::worker::decode::{Order, Submission};
 use crate::worker::desk::{Ready, Shared};
-use crate::worker::live::CancelFlag;
 use crate::worker::prepare::{Prepared, chat_text, prepare};
 
 /// Tasks that may wait for a preparation thread; more are answered `busy`.
@@ -33,7 +30,6 @@ pub(super) struct Task {
 pub(super) enum Work {
     Tokenize(Tokenize),
     Detokenize(Detokenize),
-    Embed(Embed),
     ApplyTemplate(ApplyTemplate),
     Generate(Box<Generation>),
 }
@@ -55,7 +51,6 @@ pub(super) fn run(tasks: &Mutex<Receiver<Task>>, shared: &Arc<Shared>) {
             Work::Generate(generation) => generate(*generation, &ready, shared),
             Work::Tokenize(ask) => answer(ask.id, tokenize(&ask, &ready), shared),
             Work::Detokenize(ask) => answer(ask.id, detokenize(&ask, &ready), shared),
-            Work::Embed(ask) => answer(ask.id, embed(&ask, &ready), shared),
             Work::ApplyTemplate(ask) => answer(ask.id, apply_template(&ask, &ready), shared),
         }
     }
@@ -67,7 +62,6 @@ impl Work {
         match self {
             Self::Tokenize(ask) => ask.id,
             Self::Detokenize(ask) => ask.id,
-            Self::Embed(ask) => ask.id,
             Self::ApplyTemplate(ask) => ask.id,
             Self::Generate(generation) => generation.generate.id,
         }
@@ -93,13 +87,6 @@ fn detokenize(ask: &Detokenize, ready: &Ready) -> Result<Event, Failure> {
     Ok(Event::Text(Text { id: ask.id, text }))
 }
 
-fn embed(ask: &Embed, ready: &Ready) -> Result<Event, Failure> {
-    let vector = ready.lexicon.embed(&ask.text).map_err(wrong)?;
-    let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
-    let vector = Vector::Packed { f32: STANDARD.encode(bytes) };
-    Ok(Event::Embedding(Embedding { id: ask.id, vector }))
-}
-
 fn apply_template(ask: &ApplyTemplate, ready: &Ready) -> Result<Event, Failure> {
     let text = chat_text(&ask.chat, &*ready.lexicon)?;
     Ok(Event::Text(Text { id: ask.id, text }))
@@ -114,6 +101,10 @@ fn generate(generation: Generation, ready: &Ready, shared: &Arc<Shared>) {
     let id = generate.id;
     if cancelled.is_set() {
         return shared.cancelled(id);
+    }
+    if !ready.facts.writes {
+        let text = "this model reads whole texts and writes none; `embed` and `rerank` are for it";
+        return shared.fail(id, ErrorCode::Unsupported, text.into());
     }
     if generate.context_shift && !ready.facts.can_shift {
         let text = "this model's context cannot be shifted; leave `context_shift` out";

@@ -207,3 +207,11 @@ fn an_adapter_that_does_not_fit_is_refused_with_its_name() {
         assert!(message.contains("adapter `") && message.len() > 40, "{answer}");
     }
 }
+
+#[test]
+fn a_step_may_be_smaller_than_the_number_of_sequences() {
+    let mut worker = start(Kind::Context, &json!({"batch": 1, "slots": 1, "ctx_size": 256}));
+    let one = say(&mut worker, 2, &words(3, 20), 8).text;
+    let mut worker = start(Kind::Context, &json!({"batch": 64, "slots": 16, "ctx_size": 256}));
+    assert_eq!(say(&mut worker, 2, &words(3, 20), 8).text, one);
+}

@@ -8,6 +8,7 @@ mod cache;
 mod models;
 mod process;
 mod sampling;
+mod vectors;
 
 use std::time::{Duration, Instant};
 

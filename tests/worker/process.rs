@@ -95,6 +95,23 @@ impl Worker {
         }
     }
 
+    /// The answer to an operation; events of others are kept.
+    pub(crate) fn answer(&mut self, id: u64) -> Value {
+        loop {
+            let event = self.event().expect("an answer before the end");
+            let answers = event.as_object().unwrap().values().any(|body| body["id"] == id);
+            if answers {
+                return event;
+            }
+            self.kept.push(event);
+        }
+    }
+
+    /// How many threads the process has.
+    pub(crate) fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap().count()
+    }
+
     /// Loads a model; returns `loaded`, `error` or `fatal`.
     pub(crate) fn try_load(&mut self, path: &Path, settings: &Value) -> Value {
         self.send(&json!({"load": {"id": 1, "model": "m", "path": path, "settings": settings}}));

@@ -40,7 +40,19 @@ pub(crate) enum Dialect {
     Plain,
     /// ChatML; `<|im_end|>` can be made like any character, so some completions end by themselves.
     ChatMl,
+    /// No template, but the tokens for filling in ([`FILL`]); `<|fim_pad|>` ends some completions.
+    Fill,
 }
+
+/// Control tokens for filling in, by the names that llama.cpp knows.
+const FILL: [&str; 6] = [
+    "<|fim_pad|>",
+    "<|fim_prefix|>",
+    "<|fim_suffix|>",
+    "<|fim_middle|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
+];
 
 /// The model.
 pub(crate) fn build(dialect: Dialect) -> Gguf {
@@ -48,6 +60,7 @@ pub(crate) fn build(dialect: Dialect) -> Gguf {
         name: match dialect {
             Dialect::Plain => "context",
             Dialect::ChatMl => "context-chat",
+            Dialect::Fill => "context-fill",
         },
         n_ctx: 4096,
         n_embd: 192,
@@ -57,9 +70,13 @@ pub(crate) fn build(dialect: Dialect) -> Gguf {
         kind: Type::F32,
     };
     let mut vocabulary = Vocabulary::basic();
-    if dialect == Dialect::ChatMl {
-        vocabulary.add_control("<|im_end|>");
-        vocabulary.add_control("<|im_start|>");
+    let control: &[&str] = match dialect {
+        Dialect::Plain => &[],
+        Dialect::ChatMl => &["<|im_end|>", "<|im_start|>"],
+        Dialect::Fill => &FILL,
+    };
+    for name in control {
+        vocabulary.add_control(name);
     }
     let mut gguf = shape.describe();
     let n_vocab = vocabulary.len();
@@ -174,7 +191,7 @@ fn gain(name: &str) -> f32 {
     }
 }
 
-/// Only printable characters are ever made, and `<|im_end|>` where there is one.
+/// Only printable characters are ever made, and the first control token where there is one.
 fn keep(name: &str, row: u64) -> bool {
     name != "output.weight" || (row > FIRST_CHAR.into() && row <= FIRST_PIECE.into())
 }

@@ -116,7 +116,12 @@ impl Weights {
 }
 
 fn ones(name: &str, len: u64) -> Tensor {
+    constants(name, len, 1.0)
+}
+
+/// A row of equal numbers.
+pub(crate) fn constants(name: &str, len: u64, value: f32) -> Tensor {
     let n_values = usize::try_from(len).expect("test models fit the memory");
-    let data = Box::new(move || 1_f32.to_le_bytes().repeat(n_values));
+    let data = Box::new(move || value.to_le_bytes().repeat(n_values));
     Tensor { name: name.into(), dims: vec![len], kind: Type::F32, data }
 }

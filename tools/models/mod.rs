@@ -5,6 +5,7 @@
 pub(crate) mod broken;
 pub(crate) mod chain;
 mod context;
+pub(crate) mod encoder;
 pub(crate) mod gguf;
 mod llama;
 mod random;
@@ -24,6 +25,12 @@ pub(crate) enum Kind {
     Context,
     /// The same with a ChatML template and an end.
     ContextChat,
+    /// The same without a template, with the tokens for filling in.
+    ContextFill,
+    /// Vectors of whole texts.
+    Encoder,
+    /// Scores of pairs of texts.
+    Ranker,
     /// Next to no work.
     Micro,
     /// For figures of speed.
@@ -39,6 +46,9 @@ pub(crate) const KINDS: &[(&str, Kind)] = &[
     ("chain", Kind::Chain),
     ("context", Kind::Context),
     ("context-chat", Kind::ContextChat),
+    ("context-fill", Kind::ContextFill),
+    ("encoder", Kind::Encoder),
+    ("ranker", Kind::Ranker),
     ("micro", Kind::Micro),
     ("bench", Kind::Bench),
     ("adapter", Kind::Adapter),
@@ -51,6 +61,9 @@ pub(crate) fn build(kind: Kind) -> gguf::Gguf {
         Kind::Chain => chain::build(),
         Kind::Context => context::build(context::Dialect::Plain),
         Kind::ContextChat => context::build(context::Dialect::ChatMl),
+        Kind::ContextFill => context::build(context::Dialect::Fill),
+        Kind::Encoder => encoder::build(encoder::Use::Vectors),
+        Kind::Ranker => encoder::build(encoder::Use::Ranking),
         Kind::Micro => random_models::micro(),
         Kind::Bench => random_models::bench(),
         Kind::Adapter => context::adapter(11),

@@ -62,8 +62,20 @@ impl Vocabulary {
         u32::try_from(self.texts.len()).expect("vocabularies are small")
     }
 
+    /// Writes the metadata of a tokenizer that ends each text with the end token too, and knows a token
+    /// that stands between two texts.
+    pub(crate) fn describe_closed(self, gguf: &mut Gguf, separator: u32) {
+        self.write(gguf, true);
+        gguf.set("tokenizer.ggml.seperator_token_id", Value::U32(separator));
+        gguf.set("tokenizer.ggml.add_sep_token", Value::Bool(true));
+    }
+
     /// Writes the metadata of a tokenizer.
     pub(crate) fn describe(self, gguf: &mut Gguf) {
+        self.write(gguf, false);
+    }
+
+    fn write(self, gguf: &mut Gguf, add_end: bool) {
         gguf.set("tokenizer.ggml.model", Value::Text("llama".into()));
         gguf.set("tokenizer.ggml.tokens", Value::Texts(self.texts));
         gguf.set("tokenizer.ggml.scores", Value::Floats(self.scores));
@@ -72,7 +84,7 @@ impl Vocabulary {
         gguf.set("tokenizer.ggml.bos_token_id", Value::U32(BEGIN));
         gguf.set("tokenizer.ggml.eos_token_id", Value::U32(END));
         gguf.set("tokenizer.ggml.add_bos_token", Value::Bool(true));
-        gguf.set("tokenizer.ggml.add_eos_token", Value::Bool(false));
+        gguf.set("tokenizer.ggml.add_eos_token", Value::Bool(add_end));
         gguf.set("tokenizer.ggml.add_space_prefix", Value::Bool(false));
     }
 

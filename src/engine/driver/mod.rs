@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::engine::model::{Decoded, Decoder};
+use crate::engine::brake::{Brake, CancelFlag};
+use crate::engine::model::{Decoded, Decoder, ModelError, Threads};
 use crate::engine::report::{End, Ended, Output, Settings, Started, Totals, never_started};
 use crate::engine::scheduler::{
     Admitted, Cancelled, Move, NoRoom, Outcome, Sampled, Scheduler, SeqIdx, Verdict, Waiting,
@@ -36,6 +37,7 @@ struct Running<S> {
     prompt: usize,
     /// Tokens of the prompt that were not read, once they all are there.
     cached: usize,
+    cancelled: CancelFlag,
     /// Set by sampling, used when the scheduler says that it ended.
     end: Option<End>,
 }
@@ -51,6 +53,8 @@ pub struct Driver<D: Decoder> {
     put_back: HashMap<u64, Running<D::Sampler>>,
     totals: Totals,
     samples: Vec<Sampled>,
+    /// Those who have a part in the step.
+    brake: Brake,
     bytes: Vec<u8>,
     written: Written,
 }
@@ -66,6 +70,7 @@ impl<D: Decoder> Driver<D> {
             put_back: HashMap::new(),
             totals: Totals::default(),
             samples: Vec::with_capacity(sequences),
+            brake: Brake::default(),
             bytes: Vec::with_capacity(64),
             written: Written::default(),
         }
@@ -114,9 +119,10 @@ impl<D: Decoder> Driver<D> {
             if self.scheduler.plan().is_empty() {
                 return Stepped::Idle;
             }
+            self.hold_brake();
             let before = Instant::now();
             self.decoder.adapt(self.scheduler.adapters());
-            match self.decoder.decode(self.scheduler.batch()) {
+            match self.decoder.decode(self.scheduler.batch(), &self.brake) {
                 Decoded::Done => {
                     self.totals.steps += 1;
                     let decoded = self.sample(out);
@@ -124,9 +130,21 @@ impl<D: Decoder> Driver<D> {
                     return Stepped::Worked;
                 }
                 Decoded::NoRoom => self.make_room(out),
+                Decoded::BrokenOff => {
+                    self.give_up(out);
+                    return Stepped::Worked;
+                }
                 Decoded::Broken(reason) => return self.rebuild(&reason, out),
             }
         }
+    }
+
+    /// Changes the threads of later steps.
+    ///
+    /// # Errors
+    /// [`ModelError`] when they cannot be started; the former ones stay.
+    pub fn set_threads(&mut self, threads: Threads) -> Result<(), ModelError> {
+        self.decoder.set_threads(threads)
     }
 
     /// The scheduler, for counts.
@@ -191,6 +209,7 @@ impl<D: Decoder> Driver<D> {
                     made: 0,
                     prompt,
                     cached: 0,
+                    cancelled: settings.cancelled,
                     end: None,
                 });
             }
@@ -299,6 +318,30 @@ impl<D: Decoder> Driver<D> {
             reading: first - running.started,
             writing: now - first,
         });
+    }
+
+    /// Lets the planned step be broken off when all who have a part in it are cancelled.
+    fn hold_brake(&mut self) {
+        self.brake.clear();
+        for (seq, _) in self.scheduler.in_batch() {
+            if let Some(running) = &self.running[seq] {
+                self.brake.add(&running.cancelled);
+            }
+        }
+    }
+
+    /// Ends the generations of a step that was broken off; what was in the cache before it stays there.
+    fn give_up(&mut self, out: &mut impl Output) {
+        let known: Vec<(SeqIdx, usize)> = self.scheduler.in_batch().collect();
+        for (seq, cells) in known {
+            if !self.decoder.cut(seq, cells) {
+                self.decoder.cut(seq, 0);
+                self.scheduler.reread(seq);
+            }
+            if let Some(id) = self.running[seq].as_ref().map(|running| running.id) {
+                self.cancel(id, out);
+            }
+        }
     }
 
     fn make_room(&mut self, out: &mut impl Output) {

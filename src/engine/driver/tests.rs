@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::*;
-use crate::engine::model::ModelError;
+use crate::engine::brake::{Brake, CancelFlag};
+use crate::engine::model::{ModelError, Threads};
 use crate::engine::recipe::{Chosen, Recipe};
 use crate::engine::scheduler::cost::Costs;
 use crate::engine::scheduler::{Adapters, Cutting, Entry, Limits, OnFull, Token};
@@ -23,7 +24,7 @@ impl Decoder for Tight {
         Ok(())
     }
 
-    fn decode(&mut self, batch: &[Entry]) -> Decoded {
+    fn decode(&mut self, batch: &[Entry], brake: &Brake) -> Decoded {
         let used: usize = self.cache.iter().map(Vec::len).sum();
         if used + batch.len() > self.cells {
             return Decoded::NoRoom;
@@ -31,6 +32,9 @@ impl Decoder for Tight {
         for entry in batch {
             assert_eq!(self.cache[entry.seq].len(), entry.position);
             self.cache[entry.seq].push(entry.token);
+            if brake.is_pulled() {
+                return Decoded::BrokenOff;
+            }
         }
         self.last = batch.iter().map(|entry| entry.token).collect();
         Decoded::Done
@@ -76,6 +80,10 @@ impl Decoder for Tight {
 
     fn ends_text(&self, _: Token) -> bool {
         false
+    }
+
+    fn set_threads(&mut self, _: Threads) -> Result<(), ModelError> {
+        Ok(())
     }
 
     fn rebuild(&mut self) -> Result<(), ModelError> {
@@ -168,4 +176,44 @@ fn a_cache_that_cannot_be_cut_is_read_again() {
     submit(&mut driver, 2, prompt, 2);
     let heard = finish(&mut driver);
     assert_eq!((heard.text[&2].as_str(), heard.cached[&2]), ("cd", 0));
+}
+
+/// A generation whose prompt takes two steps, and the flag that cancels it.
+fn submit_long(driver: &mut Driver<Tight>, id: u64) -> CancelFlag {
+    let settings = Settings::default();
+    let cancelled = settings.cancelled.clone();
+    let (prompt, most, adapters, on_full) = (vec![65; 24], 2, 0, OnFull::End);
+    driver.submit(Waiting { id, ticket: id, prompt, most, adapters, on_full }, settings);
+    cancelled
+}
+
+#[test]
+fn a_step_that_nobody_wants_is_broken_off_and_leaves_what_was_known() {
+    for can_cut in [true, false] {
+        let mut driver = driver(500, can_cut);
+        let mut heard = Heard::default();
+        let cancelled = submit_long(&mut driver, 1);
+        driver.step(&mut heard);
+        cancelled.set();
+        driver.step(&mut heard);
+        assert_eq!(heard.ends[&1], End::Cancelled);
+        let known = if can_cut { 16 } else { 0 };
+        assert_eq!(heard.ends.len(), 1);
+        submit_long(&mut driver, 2);
+        let heard = finish(&mut driver);
+        assert_eq!((heard.text[&2].as_str(), heard.cached[&2]), ("BC", known));
+    }
+}
+
+#[test]
+fn a_step_with_a_neighbour_in_it_is_not_broken_off() {
+    let mut driver = driver(500, true);
+    let mut heard = Heard::default();
+    let cancelled = submit_long(&mut driver, 1);
+    submit_long(&mut driver, 2);
+    cancelled.set();
+    driver.step(&mut heard);
+    assert!(heard.ends.is_empty());
+    driver.cancel(1, &mut heard);
+    assert_eq!(finish(&mut driver).text[&2], "BC");
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use llama_cpp_sys_2 as sys;
 
 use crate::engine::adapters::AdapterSets;
+use crate::engine::brake::Brake;
 use crate::engine::llama::adapters::LoraAdapters;
 use crate::engine::llama::batch::{Batch, Ranges};
 use crate::engine::llama::ffi::{self, ErrorText};
@@ -14,7 +15,8 @@ use crate::engine::llama::log;
 use crate::engine::llama::model::{Model, reason};
 use crate::engine::llama::sampler::Sampler;
 use crate::engine::llama::step::Step;
-use crate::engine::model::{Control, Decoded, Decoder, ModelError};
+use crate::engine::llama::watch::Watch;
+use crate::engine::model::{Control, Decoded, Decoder, ModelError, Threads};
 use crate::engine::recipe::{Chosen, Recipe};
 use crate::engine::scheduler::{Adapters, Entry, SeqIdx, Token};
 
@@ -69,8 +71,8 @@ pub struct ContextSettings {
     pub sequences: usize,
     /// Most tokens of a step.
     pub batch: usize,
-    /// Threads of a step, at least 1.
-    pub threads: u32,
+    /// Threads of a step.
+    pub threads: Threads,
     /// Type of the cache.
     pub kv_type: KvType,
     /// Whether states are saved and put back; it takes one more sequence.
@@ -78,30 +80,35 @@ pub struct ContextSettings {
 }
 
 /// Threads that compute; they sleep while there is nothing to do.
-pub(super) struct Threads(NonNull<sys::ggml_threadpool>);
+struct ThreadPool(NonNull<sys::ggml_threadpool>);
 
 // SAFETY: ggml's pool may be used from any thread, by one at a time.
-unsafe impl Send for Threads {}
+unsafe impl Send for ThreadPool {}
 
-impl Threads {
-    pub(super) fn new(threads: i32) -> Result<Self, ModelError> {
+impl ThreadPool {
+    fn new(threads: Threads) -> Result<Self, ModelError> {
+        let most = thread_count(threads.one.max(threads.many));
         // SAFETY: plain arguments.
-        let raw = unsafe { ffi::lollmsd_threads_new(threads, POLL) };
+        let raw = unsafe { ffi::lollmsd_threads_new(most, POLL) };
         NonNull::new(raw).map(Self).ok_or_else(|| ModelError("no threads could be started".into()))
     }
 }
 
-impl Drop for Threads {
+impl Drop for ThreadPool {
     fn drop(&mut self) {
         // SAFETY: made by ggml_threadpool_new; the context that used it is gone.
         unsafe { sys::ggml_threadpool_free(self.0.as_ptr()) }
     }
 }
 
-/// A raw context. Fields are dropped in order: the context first, then its threads, then the model.
+/// A raw context. Fields are dropped in order: the context first, then what it uses, then the model.
 pub(super) struct RawContext {
     context: OwnedContext,
-    _threads: Threads,
+    watch: Watch,
+    pool: ThreadPool,
+    /// Former pools: with the next step llama.cpp puts the one to sleep that it used last.
+    retired: Vec<ThreadPool>,
+    threads: Threads,
     pub(super) model: Arc<Model>,
 }
 
@@ -121,8 +128,9 @@ impl RawContext {
     pub(super) fn new(
         model: &Arc<Model>,
         settings: &ffi::ContextSettings,
+        threads: Threads,
     ) -> Result<Self, ModelError> {
-        let threads = Threads::new(settings.threads)?;
+        let pool = ThreadPool::new(threads)?;
         log::forget_errors();
         let mut err = ErrorText::new();
         let raw = model.making_context(|raw_model| {
@@ -131,14 +139,47 @@ impl RawContext {
                 ffi::lollmsd_context_new(
                     raw_model,
                     std::ptr::from_ref(settings),
-                    threads.0.as_ptr(),
+                    pool.0.as_ptr(),
                     err.as_mut_ptr(),
                     err.size(),
                 )
             }
         });
         let context = OwnedContext(NonNull::new(raw).ok_or_else(|| reason(&err))?);
-        Ok(Self { context, _threads: threads, model: Arc::clone(model) })
+        let watch = Watch::over(context.0.as_ptr());
+        let model = Arc::clone(model);
+        let mut made = Self { context, watch, pool, retired: Vec::new(), threads, model };
+        made.use_threads(threads);
+        Ok(made)
+    }
+
+    /// Changes the threads of later steps.
+    pub(super) fn set_threads(&mut self, threads: Threads) -> Result<(), ModelError> {
+        if threads == self.threads {
+            return Ok(());
+        }
+        let pool = ThreadPool::new(threads)?;
+        // SAFETY: no step is going on, for the context is borrowed; the former pool is kept.
+        unsafe { sys::llama_attach_threadpool(self.raw(), pool.0.as_ptr(), pool.0.as_ptr()) };
+        self.retired.push(std::mem::replace(&mut self.pool, pool));
+        self.use_threads(threads);
+        Ok(())
+    }
+
+    fn use_threads(&mut self, threads: Threads) {
+        self.threads = threads;
+        let (one, many) = (thread_count(threads.one), thread_count(threads.many));
+        // SAFETY: the context lives; its pool has as many threads as the larger number.
+        unsafe { sys::llama_set_n_threads(self.raw(), one, many) };
+    }
+
+    /// Whether it reads a text from its beginning to its end, in any number of steps. Others see all of
+    /// a text at once.
+    pub(super) fn reads_on(&mut self) -> bool {
+        // SAFETY: the context lives.
+        unsafe {
+            sys::llama_get_causal_attn(self.raw()) && !sys::llama_get_memory(self.raw()).is_null()
+        }
     }
 
     pub(super) fn raw(&mut self) -> *mut sys::llama_context {
@@ -146,17 +187,21 @@ impl RawContext {
     }
 
     /// Decodes a batch that was checked by [`Batch::fill`].
-    pub(super) fn decode(&mut self, batch: &mut Batch) -> Decoded {
+    pub(super) fn decode(&mut self, batch: &mut Batch, brake: &Brake) -> Decoded {
         let raw = batch.raw();
+        let context = self.raw();
         let mut err = ErrorText::new();
         // SAFETY: the batch's arrays live as long as `batch`, which is borrowed for the call.
-        let code = unsafe {
-            ffi::lollmsd_decode(self.raw(), &raw const raw, err.as_mut_ptr(), err.size())
-        };
+        let code = self.watch.during(brake, || unsafe {
+            ffi::lollmsd_decode(context, &raw const raw, err.as_mut_ptr(), err.size())
+        });
+        if code == 0 {
+            self.retired.clear();
+        }
         match code {
             0 => Decoded::Done,
             1 => Decoded::NoRoom,
-            2 => Decoded::Broken("llama.cpp broke the step off".into()),
+            2 => Decoded::BrokenOff,
             -1 => Decoded::Broken("llama.cpp refused the batch".into()),
             _ => Decoded::Broken(reason(&err).to_string()),
         }
@@ -197,22 +242,29 @@ impl LlamaDecoder {
         let batch = Batch::new(settings.batch);
         Ok(Self { context, settings, batch, ranges, adapters, sets, adapted: 0 })
     }
+
+    /// Whether the model makes text, token by token.
+    pub fn writes(&mut self) -> bool {
+        self.context.reads_on() && !self.context.model.has_encoder()
+    }
 }
 
 fn make(model: &Arc<Model>, settings: ContextSettings) -> Result<RawContext, ModelError> {
     let cells = u32::try_from(settings.cells)
         .map_err(|_| ModelError(format!("a cache of {} tokens is too large", settings.cells)))?;
     let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let n_seq_max = settings.sequences + usize::from(settings.moves_states);
     let raw = ffi::ContextSettings {
         n_ctx: cells,
-        n_batch: narrow(settings.batch),
-        n_seq_max: narrow(settings.sequences + usize::from(settings.moves_states)),
-        threads: thread_count(settings.threads),
+        // llama.cpp gives up on a step that is smaller than the number of sequences.
+        n_batch: narrow(settings.batch.max(n_seq_max)),
+        n_seq_max: narrow(n_seq_max),
+        threads: thread_count(settings.threads.one),
         kv_type: settings.kv_type.raw(),
         embeddings: false,
         pooling: sys::LLAMA_POOLING_TYPE_NONE,
     };
-    RawContext::new(model, &raw)
+    RawContext::new(model, &raw, settings.threads)
 }
 
 /// Threads as ggml takes them: at least 1, at most `GGML_MAX_N_THREADS`.
@@ -281,9 +333,9 @@ impl Decoder for LlamaDecoder {
         Sampler::new(&self.context.model, recipe, prompt, self.settings.ctx_size)
     }
 
-    fn decode(&mut self, batch: &[Entry]) -> Decoded {
+    fn decode(&mut self, batch: &[Entry], brake: &Brake) -> Decoded {
         match self.batch.fill(batch, self.ranges) {
-            Ok(()) => self.context.decode(&mut self.batch),
+            Ok(()) => self.context.decode(&mut self.batch, brake),
             Err(error) => Decoded::Broken(error),
         }
     }
@@ -358,6 +410,12 @@ impl Decoder for LlamaDecoder {
 
     fn ends_text(&self, token: Token) -> bool {
         self.context.model.ends_text(token)
+    }
+
+    fn set_threads(&mut self, threads: Threads) -> Result<(), ModelError> {
+        self.context.set_threads(threads)?;
+        self.settings.threads = threads;
+        Ok(())
     }
 
     fn rebuild(&mut self) -> Result<(), ModelError> {

@@ -1,4 +1,4 @@
-//! What `shim.cpp` offers.
+//! What `shim.cpp` and its neighbours offer.
 
 use std::ffi::{c_char, c_void};
 
@@ -202,6 +202,7 @@ unsafe extern "C" {
         err: *mut c_char,
         size: usize,
     ) -> i32;
+    pub(super) fn lollmsd_has_classifier(model: *const sys::llama_model) -> bool;
     pub(super) fn lollmsd_exit(code: i32) -> !;
     pub(super) fn lollmsd_crash_install(fd: i32);
     pub(super) fn lollmsd_crash_in_line(in_line: bool);

@@ -1,6 +1,7 @@
 //! llama.cpp's log: warnings and errors go to stderr, and the last errors are kept, for they are the
 //! only reason that a failed load has.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::{Mutex, Once, PoisonError};
@@ -15,10 +16,20 @@ const LINE_BYTES: usize = 400;
 static LAST_ERRORS: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
 static INSTALL: Once = Once::new();
 
+thread_local! {
+    /// Whether lines of this thread are the consequence of what it was asked to do.
+    static EXPECTED: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Sends llama.cpp's log here; later calls do nothing.
 pub(super) fn capture() {
     // SAFETY: the callback has the type that llama.cpp wants and lives as long as the program.
     INSTALL.call_once(|| unsafe { sys::llama_log_set(Some(on_line), std::ptr::null_mut()) });
+}
+
+/// Leaves out what this thread logs, until it is told otherwise.
+pub(super) fn expect_errors(expected: bool) {
+    EXPECTED.set(expected);
 }
 
 /// Forgets the errors so far.
@@ -35,6 +46,9 @@ pub(super) fn last_errors() -> String {
 /// Called by llama.cpp from any thread. Nothing in it panics: no lock is trusted, no text is assumed.
 unsafe extern "C" fn on_line(level: sys::ggml_log_level, text: *const c_char, _: *mut c_void) {
     let is_error = level == sys::GGML_LOG_LEVEL_ERROR;
+    if EXPECTED.try_with(Cell::get).unwrap_or(false) {
+        return;
+    }
     if text.is_null() || !(is_error || level == sys::GGML_LOG_LEVEL_WARN) {
         return;
     }

@@ -18,6 +18,9 @@ mod log;
 pub mod model;
 mod sampler;
 mod step;
+#[cfg(test)]
+mod tests;
+mod watch;
 
 #[cfg(test)]
 #[path = "../../../tools/models/mod.rs"]
@@ -27,4 +30,5 @@ mod models;
 pub use crate::engine::llama::adapters::LoraAdapters;
 pub use crate::engine::llama::context::{ContextSettings, LlamaDecoder};
 pub use crate::engine::llama::crash::{exit_now, install_crash_line, mark_in_line};
+pub use crate::engine::llama::embed::LlamaEmbedder;
 pub use crate::engine::llama::model::{LlamaLexicon, LoadError, LoadRequest, load};

@@ -1,4 +1,4 @@
-//! Loads a model and answers for its text: tokenizer, chat template, embeddings.
+//! Loads a model and answers for its text: tokenizer, chat template, tokens with a meaning.
 
 use std::ffi::{CString, c_char, c_void};
 use std::ops::ControlFlow;
@@ -14,10 +14,9 @@ use llama_cpp_2::token::LlamaToken;
 use crate::domain::prompt::Message;
 use crate::engine::llama::bridge;
 use crate::engine::llama::chat::Templates;
-use crate::engine::llama::embed::Embedder;
 use crate::engine::llama::ffi::{self, ErrorText};
 use crate::engine::llama::log;
-use crate::engine::model::{Control, Lexicon, ModelError, Special};
+use crate::engine::model::{Control, FillMarks, Lexicon, Mark, Marks, ModelError, Special};
 use crate::engine::scheduler::Token;
 use crate::engine::vocabulary::Vocabulary;
 
@@ -160,6 +159,31 @@ impl Model {
         self.safe.is_recurrent() || self.safe.is_hybrid()
     }
 
+    /// Whether one half of it reads and another writes.
+    pub(super) fn has_encoder(&self) -> bool {
+        // SAFETY: the model lives.
+        unsafe { llama_cpp_sys_2::llama_model_has_encoder(bridge::raw_model(&self.safe)) }
+    }
+
+    /// Whether it can write; of two halves, whether there is one that writes.
+    pub(super) fn has_decoder(&self) -> bool {
+        // SAFETY: the model lives.
+        unsafe { llama_cpp_sys_2::llama_model_has_decoder(bridge::raw_model(&self.safe)) }
+    }
+
+    /// Whether it has a head that scores pairs of texts.
+    pub(super) fn has_classifier(&self) -> bool {
+        // SAFETY: the model lives.
+        unsafe { ffi::lollmsd_has_classifier(bridge::raw_model(&self.safe)) }
+    }
+
+    /// A number of its metadata, by the name behind the architecture's.
+    pub(super) fn meta_number(&self, name: &str) -> Option<u32> {
+        let text = |key: &str| self.safe.meta_val_str(key).ok();
+        let architecture = text("general.architecture")?;
+        text(&format!("{architecture}.{name}"))?.parse().ok()
+    }
+
     /// Architecture, parameters, size: for people.
     pub fn description(&self) -> String {
         let text = |key| self.safe.meta_val_str(key).unwrap_or_default();
@@ -244,19 +268,14 @@ impl Model {
 pub struct LlamaLexicon {
     model: Arc<Model>,
     templates: Option<Templates>,
-    embedder: Mutex<Embedder>,
     vocabulary: OnceLock<Arc<Vocabulary>>,
 }
 
 impl LlamaLexicon {
-    /// The text side of `model`; an embedding context is made when it is first needed.
-    pub fn new(model: &Arc<Model>, embed_ctx: u32, threads: u32) -> Self {
-        Self {
-            model: Arc::clone(model),
-            templates: Templates::of(bridge::raw_model(&model.safe)),
-            embedder: Mutex::new(Embedder::new(embed_ctx, threads)),
-            vocabulary: OnceLock::new(),
-        }
+    /// The text side of `model`.
+    pub fn new(model: &Arc<Model>) -> Self {
+        let templates = Templates::of(bridge::raw_model(&model.safe));
+        Self { model: Arc::clone(model), templates, vocabulary: OnceLock::new() }
     }
 }
 
@@ -304,9 +323,30 @@ impl Lexicon for LlamaLexicon {
         self.templates.as_ref().ok_or_else(none)?.apply(messages)
     }
 
-    fn embed(&self, text: &str) -> Result<Vec<f32>, ModelError> {
-        let tokens = self.model.tokenize(text, Special::Add, Control::Text)?;
-        let mut embedder = self.embedder.lock().unwrap_or_else(PoisonError::into_inner);
-        embedder.embed(&self.model, &tokens)
+    fn marks(&self) -> Marks {
+        use llama_cpp_sys_2 as sys;
+        type Ask = unsafe extern "C" fn(*const sys::llama_vocab) -> i32;
+        type Wants = unsafe extern "C" fn(*const sys::llama_vocab) -> bool;
+        let vocab = self.model.raw_vocab();
+        // SAFETY: the vocabulary lives with the model; each of these only reads a number from it.
+        let token = |ask: Ask| Some(unsafe { ask(vocab) }).filter(|token| *token >= 0);
+        // SAFETY: as above.
+        let mark = |ask, wants: Wants| Mark { token: token(ask), wanted: unsafe { wants(vocab) } };
+        Marks {
+            begin: mark(sys::llama_vocab_bos, sys::llama_vocab_get_add_bos),
+            end: mark(sys::llama_vocab_eos, sys::llama_vocab_get_add_eos),
+            separator: mark(sys::llama_vocab_sep, sys::llama_vocab_get_add_sep),
+            fill: FillMarks {
+                prefix: token(sys::llama_vocab_fim_pre),
+                suffix: token(sys::llama_vocab_fim_suf),
+                middle: token(sys::llama_vocab_fim_mid),
+                repository: token(sys::llama_vocab_fim_rep),
+                file: token(sys::llama_vocab_fim_sep),
+            },
+        }
+    }
+
+    fn pair_template(&self) -> Option<String> {
+        self.model.safe.meta_val_str("tokenizer.chat_template.rerank").ok()
     }
 }

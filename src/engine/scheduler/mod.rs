@@ -256,6 +256,11 @@ impl Scheduler {
         &self.batch
     }
 
+    /// The sequences of the planned batch, and how many cells each had before it.
+    pub fn in_batch(&self) -> impl Iterator<Item = (SeqIdx, usize)> {
+        self.batch.chunk_by(|a, b| a.seq == b.seq).map(|run| (run[0].seq, run[0].position))
+    }
+
     /// Takes over a decoded step: `samples` has one token for each entry that wanted logits, in the
     /// order of the batch, and `took` is how long decoding lasted.
     pub fn advance(&mut self, samples: &[Sampled], took: Duration) -> &[Outcome] {

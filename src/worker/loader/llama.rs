@@ -11,21 +11,20 @@ use crate::engine::llama::LoraAdapters;
 use crate::engine::llama::context::{KvType, MOST_SEQUENCES};
 use crate::engine::llama::model::Model;
 use crate::engine::llama::{
-    ContextSettings, LlamaDecoder, LlamaLexicon, LoadError, LoadRequest, load,
+    ContextSettings, LlamaDecoder, LlamaEmbedder, LlamaLexicon, LoadError, LoadRequest, load,
 };
 use crate::engine::model::{Facts, ModelError};
 use crate::engine::scheduler::{Cutting, Limits};
 use crate::protocol::command::{Adapter, Load, LoadSettings};
 use crate::worker::cpu;
 use crate::worker::loader::{LoadFailure, Loader, Parts};
+use crate::worker::threads;
 
 /// Most tokens of a step that may be asked for.
 const MOST_BATCH: u32 = 16_384;
 /// Sequences for the cells of earlier chats. Each costs room for the scores of one token, and only a few
 /// chats stay in the cache: the others go to the host's memory.
 const KEPT_SEQUENCES: usize = 8;
-/// Most threads that may be asked for; ggml's own limit.
-const MOST_THREADS: u32 = 512;
 
 /// Loads GGUF files.
 #[derive(Clone, Copy, Debug)]
@@ -64,10 +63,11 @@ impl Loader for LlamaLoader {
         let decoder = LlamaDecoder::new(&model, settings, lora, Arc::clone(&sets));
         let mut decoder = decoder.map_err(failed)?;
         let can_shift = cutting == Cutting::Anywhere && decoder.can_shift();
-        let embed_ctx = u32::try_from(settings.ctx_size).unwrap_or(u32::MAX);
+        let writes = decoder.writes();
         Ok(Parts {
             decoder,
-            lexicon: Arc::new(LlamaLexicon::new(&model, embed_ctx, settings.threads)),
+            lexicon: Arc::new(LlamaLexicon::new(&model)),
+            embedder: Arc::new(LlamaEmbedder::new(&model, settings.ctx_size, settings.threads)),
             facts: Facts {
                 limits: Limits {
                     running,
@@ -86,6 +86,8 @@ impl Loader for LlamaLoader {
                 adapters: sets,
                 mixed_step: Duration::from_millis(command.settings.step_ms.into()),
                 can_shift,
+                writes,
+                threads: settings.threads,
                 description: model.description(),
             },
         })
@@ -110,15 +112,12 @@ fn checked(settings: &LoadSettings) -> Result<ContextSettings, LoadFailure> {
         let given = settings.batch;
         return Err(invalid(format!("`batch` is {given}; expected 1 to {MOST_BATCH}")));
     }
-    if settings.threads > MOST_THREADS {
-        let given = settings.threads;
-        return Err(invalid(format!("`threads` is {given}; expected 0 to {MOST_THREADS}")));
-    }
+    let (one, many) = (Some(settings.threads), Some(settings.batch_threads));
+    let threads = threads::chosen(threads::UNSET, one, many).map_err(LoadFailure::Failed)?;
     let Some(kv_type) = KvType::from_word(&settings.kv_type) else {
         let given: String = settings.kv_type.chars().take(40).collect();
         return Err(invalid(format!("`kv_type` is `{given}`; expected f32, f16 or q8_0")));
     };
-    let threads = if settings.threads == 0 { default_threads() } else { settings.threads };
     Ok(ContextSettings {
         ctx_size: settings.ctx_size as usize,
         cells: 0,
@@ -171,27 +170,6 @@ fn with_cache(
     let moves_states = cutting == Cutting::Anywhere && sequences < MOST_SEQUENCES;
     let kept = if moves_states { KEPT_SEQUENCES.min(MOST_SEQUENCES - 1 - sequences) } else { 0 };
     Ok(ContextSettings { cells, moves_states, sequences: sequences + kept, ..settings })
-}
-
-/// Threads for decode steps when nobody chose: one less than there are physical cores, so that the
-/// front and the sockets have one; steps wait for each other at barriers, so a shared core is worse
-/// than one thread fewer.
-fn default_threads() -> u32 {
-    let usable = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let cores = physical_cores().unwrap_or(usable).min(usable);
-    u32::try_from(cores.saturating_sub(1).max(1)).unwrap_or(1)
-}
-
-/// Cores, hyper-threads counted once; `None` where Linux does not say.
-fn physical_cores() -> Option<usize> {
-    let mut cores = std::collections::BTreeSet::new();
-    for entry in std::fs::read_dir("/sys/devices/system/cpu").ok()?.flatten() {
-        let siblings = entry.path().join("topology/thread_siblings_list");
-        if let Ok(siblings) = std::fs::read_to_string(siblings) {
-            cores.insert(siblings);
-        }
-    }
-    (!cores.is_empty()).then_some(cores.len())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::domain::error::Failure;
 use crate::engine::model::{Decoder, Facts, Lexicon};
+use crate::engine::vectors::Embedder;
 use crate::protocol::command::Load;
 
 /// A loaded model, ready for both of its sides.
@@ -18,6 +19,8 @@ pub struct Parts<D> {
     pub decoder: D,
     /// For the preparation threads.
     pub lexicon: Arc<dyn Lexicon>,
+    /// For the thread of vectors.
+    pub embedder: Arc<dyn Embedder>,
     /// Its sizes.
     pub facts: Facts,
 }

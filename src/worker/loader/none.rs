@@ -1,11 +1,12 @@
 //! A build that runs no model itself.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use crate::domain::error::{ErrorCode, Failure};
-use crate::engine::model::{Decoded, Decoder, ModelError};
+use crate::engine::brake::Brake;
+use crate::engine::model::{Decoded, Decoder, ModelError, Threads};
 use crate::engine::recipe::{Chosen, Recipe};
-use crate::engine::scheduler::{Entry, SeqIdx, Token};
+use crate::engine::scheduler::{Adapters, Entry, SeqIdx, Token};
 use crate::protocol::command::Load;
 use crate::worker::loader::{LoadFailure, Loader, Parts};
 
@@ -37,7 +38,7 @@ impl Decoder for Never {
         match *self {}
     }
 
-    fn decode(&mut self, _: &[Entry]) -> Decoded {
+    fn decode(&mut self, _: &[Entry], _: &Brake) -> Decoded {
         match *self {}
     }
 
@@ -49,11 +50,39 @@ impl Decoder for Never {
         match *self {}
     }
 
+    fn share(&mut self, _: SeqIdx, _: SeqIdx, _: Range<usize>) {
+        match *self {}
+    }
+
+    fn save(&mut self, _: SeqIdx, _: Range<usize>) -> Option<Vec<u8>> {
+        match *self {}
+    }
+
+    fn restore(&mut self, _: SeqIdx, _: &[u8], _: Range<usize>) -> bool {
+        match *self {}
+    }
+
+    fn own(&mut self, _: SeqIdx) -> bool {
+        match *self {}
+    }
+
+    fn shift(&mut self, _: SeqIdx, _: Range<usize>) {
+        match *self {}
+    }
+
+    fn adapt(&mut self, _: Adapters) {
+        match *self {}
+    }
+
     fn append_bytes(&self, _: Token, _: &mut Vec<u8>) {
         match *self {}
     }
 
     fn ends_text(&self, _: Token) -> bool {
+        match *self {}
+    }
+
+    fn set_threads(&mut self, _: Threads) -> Result<(), ModelError> {
         match *self {}
     }
 
