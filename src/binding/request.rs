@@ -89,6 +89,8 @@ impl LoadRequest {
                 kv_type: self.kv_type.clone(),
                 check_tensors: self.check_tensors,
                 adapters: Vec::new(),
+                kv_dir: None,
+                kv_dir_size: 0,
                 cells: 0,
                 idle_cells: self.idle_cells,
                 cache_ram: self.cache_ram,
@@ -108,6 +110,7 @@ impl CompletionRequest {
             stop: self.stops.exact,
             anti_prompts: self.stops.any_case,
             lora: None,
+            keep: false,
             context_shift: false,
             n_keep: 0,
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::domain::sampling::Stops;
 use crate::engine::brake::CancelFlag;
 use crate::engine::recipe::Recipe;
+use crate::engine::scheduler::host::StoredBlock;
 use crate::engine::text::writer::Written;
 
 /// What a generation needs beside its prompt.
@@ -30,6 +31,8 @@ pub trait Output {
     fn written(&mut self, id: u64, written: &Written);
     /// The end; nothing follows for this generation.
     fn ended(&mut self, ended: Ended);
+    /// A block of a chat that is to be kept on disk.
+    fn stored(&mut self, block: StoredBlock);
 }
 
 /// A generation got a sequence.

@@ -93,6 +93,11 @@ pub struct LoadSettings {
     /// LoRA adapters; a generation names them by their place in this list, from 0.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub adapters: Vec<Adapter>,
+    /// Folder for chats that are to be kept (`keep` of `generate`), absolute; absent keeps none on disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv_dir: Option<String>,
+    /// Most MiB in that folder, of all models.
+    pub kv_dir_size: u32,
     /// Tokens that all sequences together may hold; 0 means `ctx_size` for each slot.
     pub cells: u32,
     /// Tokens of earlier chats that stay in the KV cache while others run; each slows every step down.
@@ -138,6 +143,8 @@ impl Default for LoadSettings {
             kv_type: "f16".into(),
             check_tensors: false,
             adapters: Vec::new(),
+            kv_dir: None,
+            kv_dir_size: 4_096,
             cells: 0,
             idle_cells: 1_024,
             cache_ram: 1_024,
@@ -214,6 +221,9 @@ pub struct Generate {
     /// The adapters to use, and no others; absent means those of the load with their scales.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<Vec<AdapterScale>>,
+    /// Keeps what was computed for this chat in `kv_dir`, so that it goes on quickly after a restart.
+    #[serde(default)]
+    pub keep: bool,
     /// Goes on when the context is full: the older half of the text goes, but for the first `n_keep`
     /// tokens. Otherwise the completion ends there.
     #[serde(default)]

@@ -9,15 +9,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use crate::domain::error::{ErrorCode, Failure};
-use crate::engine::brake::CancelFlag;
 use crate::engine::driver::{Driver, Stepped};
 use crate::engine::model::{Decoder, Facts, Threads};
 use crate::engine::report::{End, Ended, Output, Settings, Started, never_started};
 use crate::engine::scheduler::cost::Costs;
+use crate::engine::scheduler::host::StoredBlock;
 use crate::engine::scheduler::{Scheduler, Waiting};
 use crate::engine::text::writer::Written;
 use crate::protocol::event::{self, Configured, EndReason, Event, Fatal, Reading, Stats};
 use crate::worker::desk::Shared;
+use crate::worker::kv_files::KvFiles;
 
 /// Orders that may wait for the thread; it takes them between two steps.
 pub(super) const ORDERS: usize = 1_024;
@@ -48,6 +49,8 @@ pub(super) enum Order {
 /// unloaded meanwhile, ends as cancelled.
 pub(super) struct Submission {
     carried: Option<(Waiting, Settings)>,
+    /// Blocks of its chat that were on disk.
+    kept: Vec<StoredBlock>,
     shared: Arc<Shared>,
 }
 
@@ -55,11 +58,10 @@ impl Submission {
     pub(super) fn new(
         waiting: Waiting,
         settings: Settings,
-        cancelled: CancelFlag,
+        kept: Vec<StoredBlock>,
         shared: &Arc<Shared>,
     ) -> Self {
-        let settings = Settings { cancelled, ..settings };
-        Self { carried: Some((waiting, settings)), shared: Arc::clone(shared) }
+        Self { carried: Some((waiting, settings)), kept, shared: Arc::clone(shared) }
     }
 }
 
@@ -76,11 +78,11 @@ pub(super) fn run<D: Decoder>(
     decoder: D,
     facts: &Facts,
     orders: &Receiver<Order>,
-    shared: &Arc<Shared>,
+    (shared, kv_files): (&Arc<Shared>, Option<Arc<KvFiles>>),
 ) {
     let scheduler = Scheduler::new(facts.limits, Costs::new(facts.mixed_step));
     let driver = Driver::new(decoder, scheduler, facts.limits.sequences);
-    let output = Lines { shared: Arc::clone(shared), read: HashMap::new() };
+    let output = Lines { shared: Arc::clone(shared), read: HashMap::new(), kv_files };
     let pushed = Pushed { stats: Stats::default(), at: Instant::now() };
     Thread { driver, output, pushed }.run(orders);
 }
@@ -218,6 +220,7 @@ impl<D: Decoder> Thread<D> {
             self.output.started(Started { id, prompt, cached: 0, dropped: settings.dropped });
             self.output.ended(never_started(id, End::Limit));
         } else {
+            self.driver.take_stored(std::mem::take(&mut submission.kept));
             self.driver.submit(waiting, settings);
         }
     }
@@ -257,6 +260,7 @@ struct Lines {
     shared: Arc<Shared>,
     /// When `reading` was last said, by generation.
     read: HashMap<u64, Instant>,
+    kv_files: Option<Arc<KvFiles>>,
 }
 
 impl Output for Lines {
@@ -289,6 +293,12 @@ impl Output for Lines {
 
     fn written(&mut self, id: u64, written: &Written) {
         self.shared.outbox.text(id, written);
+    }
+
+    fn stored(&mut self, block: StoredBlock) {
+        if let Some(files) = &self.kv_files {
+            files.write(block);
+        }
     }
 
     fn ended(&mut self, ended: Ended) {

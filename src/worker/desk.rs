@@ -21,6 +21,7 @@ use crate::protocol::event::{
 };
 use crate::worker::decode::{self, ORDERS, Order};
 use crate::worker::infill;
+use crate::worker::kv_files::KvFiles;
 use crate::worker::live::Live;
 use crate::worker::loader::{LoadFailure, Loader, Parts};
 use crate::worker::outbox::Outbox;
@@ -114,6 +115,8 @@ pub(super) struct Ready {
     pub(super) embedder: Arc<dyn Embedder>,
     pub(super) facts: Facts,
     pub(super) orders: SyncSender<Order>,
+    /// Blocks of chats on disk, if any are kept.
+    pub(super) kv_files: Option<Arc<KvFiles>>,
     /// What was last asked for.
     threads: Mutex<Threads>,
 }
@@ -457,7 +460,7 @@ fn start<D>(id: u64, parts: Parts<D>, shared: &Arc<Shared>) -> (Model, Event)
 where
     D: crate::engine::model::Decoder<Sampler: Send> + Send + 'static,
 {
-    let Parts { decoder, lexicon, embedder, facts } = parts;
+    let Parts { decoder, lexicon, embedder, facts, kv_files } = parts;
     let offer = embedder.offer();
     let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let event = Event::Loaded(Loaded {
@@ -472,9 +475,10 @@ where
     });
     let (orders, taken) = sync_channel(ORDERS);
     let (shared, known) = (Arc::clone(shared), facts.clone());
-    let decode = spawn("decode", move || decode::run(decoder, &known, &taken, &shared));
+    let kept = kv_files.clone();
+    let decode = spawn("decode", move || decode::run(decoder, &known, &taken, (&shared, kept)));
     let threads = Mutex::new(facts.threads);
-    let ready = Arc::new(Ready { lexicon, embedder, facts, orders, threads });
+    let ready = Arc::new(Ready { lexicon, embedder, facts, orders, kv_files, threads });
     (Model::Ready { ready, decode }, event)
 }
 

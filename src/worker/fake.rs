@@ -106,7 +106,7 @@ impl Loader for FakeLoader {
             FakeDecoder { cache: vec![Vec::new(); limits.sequences], step: Vec::new(), gate };
         let lexicon = Arc::new(FakeLexicon::new(self.template));
         let embedder = Arc::new(FakeEmbedder { ctx_size: limits.ctx_size });
-        Ok(Parts { decoder, lexicon, embedder, facts })
+        Ok(Parts { decoder, lexicon, embedder, facts, kv_files: None })
     }
 }
 

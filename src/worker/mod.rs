@@ -9,6 +9,7 @@ pub mod cpu;
 mod decode;
 pub mod desk;
 mod infill;
+mod kv_files;
 mod live;
 pub mod loader;
 pub mod outbox;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::domain::error::{ErrorCode, Failure};
 use crate::engine::brake::CancelFlag;
 use crate::engine::model::{Control, ModelError, Special};
+use crate::engine::report::Settings;
 use crate::engine::scheduler::Waiting;
 use crate::protocol::command::{ApplyTemplate, Detokenize, Generate, Tokenize};
 use crate::protocol::event::{Event, Text, Tokens};
@@ -117,11 +118,17 @@ fn generate(generation: Generation, ready: &Ready, shared: &Arc<Shared>) {
         Ok(adapters) => adapters,
         Err(error) => return shared.fail(id, ErrorCode::InvalidRequest, error.to_string()),
     };
+    let stores = generate.keep && ready.kv_files.is_some();
     match prepare(generate, &*ready.lexicon, ready.facts.limits.ctx_size) {
         Ok(prepared) => {
             let Prepared { prompt, most, on_full, settings } = prepared;
-            let waiting = Waiting { id, ticket, prompt, most, adapters, on_full };
-            let submission = Submission::new(waiting, settings, cancelled, shared);
+            let waiting = Waiting { id, ticket, prompt, most, adapters, on_full, stores };
+            let kept = match &ready.kv_files {
+                Some(files) if stores => files.read(&waiting.prompt, adapters),
+                Some(_) | None => Vec::new(),
+            };
+            let submission =
+                Submission::new(waiting, Settings { cancelled, ..settings }, kept, shared);
             // An error means that the model was unloaded; dropping the order ends the generation.
             let _ = ready.orders.send(Order::Submit(Box::new(submission)));
         }

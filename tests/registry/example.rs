@@ -49,6 +49,7 @@ impl Example {
             sampling: SamplingParams::default(),
             stop: Vec::new(),
             lora: None,
+            keep: false,
             context_shift: false,
             n_keep: 0,
             anti_prompts: Vec::new(),

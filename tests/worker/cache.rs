@@ -215,3 +215,47 @@ fn a_step_may_be_smaller_than_the_number_of_sequences() {
     let mut worker = start(Kind::Context, &json!({"batch": 64, "slots": 16, "ctx_size": 256}));
     assert_eq!(say(&mut worker, 2, &words(3, 20), 8).text, one);
 }
+
+#[test]
+fn a_chat_that_is_kept_on_disk_goes_on_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("kv");
+    let settings = json!({"kv_dir": dir});
+    let keep = json!({"n_predict": 20, "sampling": greedy(), "keep": true});
+    let ask = |worker: &mut Worker, id: u64, prompt: &str| {
+        worker.generate(id, &text(prompt), &keep);
+        worker.completion(id)
+    };
+    let files = || std::fs::read_dir(&dir).unwrap().flatten().map(|e| e.path()).collect::<Vec<_>>();
+
+    let mut worker = start(Kind::Context, &settings);
+    let first = ask(&mut worker, 2, &prompt(0));
+    let next = format!("{}{} so", prompt(0), first.text);
+    let second = ask(&mut worker, 3, &next);
+    worker.send(&json!({"unload": {"id": 9}}));
+    while worker.event().unwrap().get("unloaded").is_none() {}
+    assert!(files().len() >= 5, "{:?}", files());
+    assert!(worker.close().success());
+
+    let mut worker = start(Kind::Context, &settings);
+    let again = ask(&mut worker, 2, &next);
+    assert_eq!(again.text, second.text);
+    assert!(cached(&again) + 160 > prompt_tokens(&again), "{}", again.end);
+    assert!(worker.close().success());
+
+    // Another type of numbers is another state.
+    let mut worker = start(Kind::Context, &json!({"kv_dir": dir, "kv_type": "f16"}));
+    assert_eq!(cached(&ask(&mut worker, 2, &next)), 0);
+    assert!(worker.close().success());
+
+    for (at, file) in files().iter().enumerate() {
+        let mut bytes = std::fs::read(file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        bytes.truncate(bytes.len() - at % 2);
+        std::fs::write(file, bytes).unwrap();
+    }
+    let mut worker = start(Kind::Context, &settings);
+    let damaged = ask(&mut worker, 2, &next);
+    assert_eq!((&damaged.text, cached(&damaged)), (&second.text, 0));
+}

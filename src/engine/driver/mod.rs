@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::engine::brake::{Brake, CancelFlag};
 use crate::engine::model::{Decoded, Decoder, ModelError, Threads};
 use crate::engine::report::{End, Ended, Output, Settings, Started, Totals, never_started};
+use crate::engine::scheduler::host::StoredBlock;
 use crate::engine::scheduler::{
     Admitted, Cancelled, Move, NoRoom, Outcome, Sampled, Scheduler, SeqIdx, Verdict, Waiting,
 };
@@ -73,6 +74,13 @@ impl<D: Decoder> Driver<D> {
             brake: Brake::default(),
             bytes: Vec::with_capacity(64),
             written: Written::default(),
+        }
+    }
+
+    /// Takes over blocks from the disk.
+    pub fn take_stored(&mut self, blocks: Vec<StoredBlock>) {
+        for block in blocks {
+            self.scheduler.take_stored(block);
         }
     }
 
@@ -185,6 +193,7 @@ impl<D: Decoder> Driver<D> {
                     }
                 }
                 Move::Shift(seq, gone) => self.decoder.shift(seq, gone),
+                Move::Store(block) => out.stored(*block),
             }
         }
     }

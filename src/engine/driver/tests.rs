@@ -7,6 +7,7 @@ use crate::engine::brake::{Brake, CancelFlag};
 use crate::engine::model::{ModelError, Threads};
 use crate::engine::recipe::{Chosen, Recipe};
 use crate::engine::scheduler::cost::Costs;
+use crate::engine::scheduler::host::StoredBlock;
 use crate::engine::scheduler::{Adapters, Cutting, Entry, Limits, OnFull, Token};
 
 /// A cache with fewer cells than its sequences could fill; the next token counts up.
@@ -107,6 +108,8 @@ impl Output for Heard {
         self.text.entry(id).or_default().push_str(&written.text);
     }
 
+    fn stored(&mut self, _: StoredBlock) {}
+
     fn ended(&mut self, ended: Ended) {
         self.cached.insert(ended.id, ended.cached);
         assert!(self.ends.insert(ended.id, ended.end).is_none(), "one end each");
@@ -131,7 +134,7 @@ fn driver(cells: usize, can_cut: bool) -> Driver<Tight> {
 
 fn submit(driver: &mut Driver<Tight>, id: u64, prompt: Vec<Token>, most: usize) {
     let (adapters, on_full) = (0, OnFull::End);
-    let waiting = Waiting { id, ticket: id, prompt, most, adapters, on_full };
+    let waiting = Waiting { id, ticket: id, prompt, most, adapters, on_full, stores: false };
     driver.submit(waiting, Settings::default());
 }
 
@@ -183,7 +186,10 @@ fn submit_long(driver: &mut Driver<Tight>, id: u64) -> CancelFlag {
     let settings = Settings::default();
     let cancelled = settings.cancelled.clone();
     let (prompt, most, adapters, on_full) = (vec![65; 24], 2, 0, OnFull::End);
-    driver.submit(Waiting { id, ticket: id, prompt, most, adapters, on_full }, settings);
+    driver.submit(
+        Waiting { id, ticket: id, prompt, most, adapters, on_full, stores: false },
+        settings,
+    );
     cancelled
 }
 

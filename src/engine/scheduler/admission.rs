@@ -95,6 +95,7 @@ impl Scheduler {
             most: job.left(),
             adapters: self.sequences[seq].adapters,
             on_full: job.on_full,
+            stores: job.stores,
             prompt,
         });
     }

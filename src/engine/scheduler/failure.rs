@@ -61,6 +61,7 @@ impl Scheduler {
         }
         self.moves.clear();
         self.saving = None;
+        self.to_store.clear();
         self.short_of_cells = false;
         self.batch.clear();
         self.narrow = None;

@@ -38,6 +38,19 @@ struct Block {
     parent: Option<BlockIdx>,
     children: Vec<BlockIdx>,
     last_use: u64,
+    /// It is on disk too.
+    stored: bool,
+}
+
+/// A block on its way to the disk, or from there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredBlock {
+    /// All tokens up to its end; the last [`BLOCK`] are its own.
+    pub tokens: Vec<Token>,
+    /// What its cells were computed with.
+    pub adapters: Adapters,
+    /// The state of its cells.
+    pub state: Vec<u8>,
 }
 
 /// A part of a prompt that a block holds.
@@ -132,6 +145,7 @@ impl HostCache {
             parent,
             children: vec![],
             last_use: self.uses,
+            stored: false,
         };
         let idx = self.free.pop().unwrap_or_else(|| {
             self.blocks.push(None);
@@ -144,6 +158,36 @@ impl HostCache {
             None => self.roots.push(idx),
         }
         true
+    }
+
+    /// Takes over a block from the disk, if what comes before it is here and it is not.
+    pub(super) fn take_stored(&mut self, block: StoredBlock) {
+        let end = block.tokens.len();
+        if self.missing(&block.tokens, block.adapters) != end.checked_sub(BLOCK).map(|at| (at, end))
+        {
+            return;
+        }
+        if self.add(&block.tokens, block.adapters, block.state)
+            && let Some(found) = self.path(&block.tokens, block.adapters).last()
+        {
+            let idx = found.block;
+            self.block_mut(idx).stored = true;
+        }
+    }
+
+    /// The first whole block of a chat that is not on disk yet; it counts as stored from now on.
+    pub(super) fn store_next(
+        &mut self,
+        tokens: &[Token],
+        adapters: Adapters,
+    ) -> Option<StoredBlock> {
+        let path = self.path(tokens, adapters);
+        let whole = |found: &&Found| found.end % BLOCK == 0 && !self.block(found.block).stored;
+        let Found { block, end } = *path.iter().find(whole)?;
+        let tokens = tokens[..end].to_vec();
+        let stored = self.block_mut(block);
+        stored.stored = true;
+        Some(StoredBlock { tokens, adapters, state: stored.state.clone() })
     }
 
     /// Forgets a block and all that follow it.

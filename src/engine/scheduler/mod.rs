@@ -153,6 +153,8 @@ pub struct Scheduler {
     /// Moves that are decided on, in order.
     moves: VecDeque<Move>,
     saving: Option<Saving>,
+    /// Idle sequences whose chats are to be written to the disk.
+    to_store: VecDeque<SeqIdx>,
     /// A state went in or out since the last step.
     moved_state: bool,
     /// A step found no room: idle sequences must go.
@@ -183,6 +185,7 @@ impl Scheduler {
             narrow: None,
             moves: VecDeque::new(),
             saving: None,
+            to_store: VecDeque::new(),
             moved_state: false,
             short_of_cells: false,
             idle: None,
@@ -343,6 +346,9 @@ impl Scheduler {
         self.uses += 1;
         self.idle = None;
         let job = self.sequences[seq].stop(self.uses);
+        if job.as_ref().is_some_and(|job| job.stores) && !self.host.is_off() {
+            self.to_store.push_back(seq);
+        }
         if self.sequences[seq].shifted {
             // Nobody can go on from cells that were moved.
             self.sequences[seq].truncate(0, &mut self.cells);

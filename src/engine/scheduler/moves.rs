@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::engine::scheduler::host::{Found, WORTH_MOVING};
+use crate::engine::scheduler::host::{BLOCK, Found, StoredBlock, WORTH_MOVING};
 use crate::engine::scheduler::sequence::{Sequence, common};
 use crate::engine::scheduler::{Adapters, Cutting, OnFull, Scheduler, SeqIdx, Token};
 
@@ -25,6 +25,8 @@ pub enum Move {
     Own(SeqIdx),
     /// Take a range out of a sequence and close the gap.
     Shift(SeqIdx, Range<usize>),
+    /// Write a block to the disk, if it is worth that.
+    Store(Box<StoredBlock>),
 }
 
 /// A state that returns.
@@ -49,18 +51,58 @@ impl Scheduler {
         if let Some(ready) = self.moves.pop_front() {
             return Some(ready);
         }
-        self.next_shift().or_else(|| self.next_eviction()).or_else(|| self.next_prefix())
+        self.next_shift()
+            .or_else(|| self.next_eviction())
+            .or_else(|| self.next_store())
+            .or_else(|| self.next_prefix())
     }
 
     /// Takes over what [`Move::Save`] read; `None` when it could not be read.
     pub fn saved(&mut self, state: Option<Vec<u8>>) {
         let Some(Saving { tokens, adapters, seq }) = self.saving.take() else { return };
         let kept = state.is_some_and(|state| self.host.add(&tokens, adapters, state));
-        if !kept {
+        if kept {
+            return;
+        }
+        self.to_store.retain(|stores| *stores != seq);
+        if self.sequences[seq].is_idle() {
             // It leaves without its state then.
             self.drop_idle(seq);
             self.moves.push_back(Move::Cut(seq, 0));
         }
+    }
+
+    /// Takes over a block that was on disk.
+    pub fn take_stored(&mut self, block: StoredBlock) {
+        self.host.take_stored(block);
+    }
+
+    /// The next step of writing ended chats to the disk: their whole blocks, by way of the host's memory.
+    fn next_store(&mut self) -> Option<Move> {
+        while let Some(seq) = self.to_store.front().copied() {
+            let sequence = &self.sequences[seq];
+            let whole = sequence.tokens.len() / BLOCK * BLOCK;
+            if !sequence.is_idle() || self.saving.is_some() {
+                self.to_store.pop_front();
+                continue;
+            }
+            let tokens = sequence.tokens[..whole].to_vec();
+            let adapters = sequence.adapters;
+            if let Some(block) = self.host.store_next(&tokens, adapters) {
+                return Some(Move::Store(Box::new(block)));
+            }
+            let Some((start, end)) = self.host.missing(&tokens, adapters) else {
+                self.to_store.pop_front();
+                continue;
+            };
+            if self.moved_state && self.is_writing() {
+                return None;
+            }
+            self.moved_state = true;
+            self.saving = Some(Saving { tokens: tokens[..end].to_vec(), adapters, seq });
+            return Some(Move::Save(seq, start..end));
+        }
+        None
     }
 
     /// The state for a [`Move::Restore`].

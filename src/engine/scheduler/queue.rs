@@ -26,6 +26,8 @@ pub struct Waiting {
     pub adapters: Adapters,
     /// What happens when the context is full.
     pub on_full: OnFull,
+    /// Its chat is to be written to the disk when it ends.
+    pub stores: bool,
 }
 
 /// Who goes where.
@@ -169,7 +171,15 @@ mod tests {
     use crate::engine::scheduler::sequence::Job;
 
     fn waiting(id: u64, prompt: Vec<Token>) -> Waiting {
-        Waiting { id, ticket: id, prompt, most: 8, adapters: 0, on_full: OnFull::End }
+        Waiting {
+            id,
+            ticket: id,
+            prompt,
+            most: 8,
+            adapters: 0,
+            on_full: OnFull::End,
+            stores: false,
+        }
     }
 
     fn sequence(tokens: Vec<Token>, last_use: u64) -> Sequence {

@@ -37,13 +37,15 @@ pub(super) struct Job {
     pub(super) cached: usize,
     /// Another sequence or the host's memory will soon have what it would read next.
     pub(super) expects: bool,
+    /// The chat is to be written to the disk when it ends.
+    pub(super) stores: bool,
     /// States may be put back from the host's memory; not any more once that failed.
     pub(super) restores: bool,
 }
 
 impl Job {
     pub(super) fn new(waiting: Waiting, ctx_size: usize) -> Self {
-        let Waiting { id, ticket, prompt, most, on_full, .. } = waiting;
+        let Waiting { id, ticket, prompt, most, on_full, stores, .. } = waiting;
         let most = match on_full {
             OnFull::End => most.min(ctx_size - prompt.len()),
             OnFull::Shift { .. } => most,
@@ -58,6 +60,7 @@ impl Job {
             pending: None,
             cached: 0,
             expects: false,
+            stores,
             restores: true,
         }
     }

@@ -1,5 +1,6 @@
 //! Loads GGUF files with llama.cpp.
 
+use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::engine::model::{Facts, ModelError};
 use crate::engine::scheduler::{Cutting, Limits};
 use crate::protocol::command::{Adapter, Load, LoadSettings};
 use crate::worker::cpu;
+use crate::worker::kv_files::{KvFiles, KvFolder};
 use crate::worker::loader::{LoadFailure, Loader, Parts};
 use crate::worker::threads;
 
@@ -64,10 +66,13 @@ impl Loader for LlamaLoader {
         let mut decoder = decoder.map_err(failed)?;
         let can_shift = cutting == Cutting::Anywhere && decoder.can_shift();
         let writes = decoder.writes();
+        let kv_files = kv_files(path, &command.settings, &sets)
+            .map_err(|error| unavailable(format!("chats cannot be kept in `kv_dir`: {error}")))?;
         Ok(Parts {
             decoder,
             lexicon: Arc::new(LlamaLexicon::new(&model)),
             embedder: Arc::new(LlamaEmbedder::new(&model, settings.ctx_size, settings.threads)),
+            kv_files: kv_files.filter(|_| settings.moves_states),
             facts: Facts {
                 limits: Limits {
                     running,
@@ -135,6 +140,21 @@ fn within_training(settings: ContextSettings, model: &Model) -> ContextSettings 
     let trained = (model.trained_context() as usize).max(2);
     let wanted = if settings.ctx_size == 0 { trained } else { settings.ctx_size };
     ContextSettings { ctx_size: wanted.clamp(2, trained), ..settings }
+}
+
+/// The blocks of the model's chats on disk, if any are kept.
+fn kv_files(
+    model: &str,
+    settings: &LoadSettings,
+    sets: &Arc<AdapterSets>,
+) -> io::Result<Option<Arc<KvFiles>>> {
+    let Some(folder) = &settings.kv_dir else { return Ok(None) };
+    let most_bytes = u64::from(settings.kv_dir_size) << 20;
+    let folder = KvFolder { path: folder.into(), most_bytes };
+    let adapters = settings.adapters.iter().map(|adapter| Path::new(&adapter.path));
+    let files: Vec<&Path> = std::iter::once(Path::new(model)).chain(adapters).collect();
+    let most_read = (settings.cache_ram as usize) << 20;
+    KvFiles::open(&folder, &files, &settings.kv_type, most_read, Arc::clone(sets)).map(Some)
 }
 
 /// Loads the adapters of a model.

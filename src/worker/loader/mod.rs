@@ -12,6 +12,7 @@ use crate::domain::error::Failure;
 use crate::engine::model::{Decoder, Facts, Lexicon};
 use crate::engine::vectors::Embedder;
 use crate::protocol::command::Load;
+use crate::worker::kv_files::KvFiles;
 
 /// A loaded model, ready for both of its sides.
 pub struct Parts<D> {
@@ -23,6 +24,8 @@ pub struct Parts<D> {
     pub embedder: Arc<dyn Embedder>,
     /// Its sizes.
     pub facts: Facts,
+    /// Blocks of chats on disk, if any are kept.
+    pub kv_files: Option<Arc<KvFiles>>,
 }
 
 /// Why there is no model.

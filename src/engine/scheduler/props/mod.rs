@@ -113,6 +113,8 @@ fn run(limits: Limits, events: Vec<Event>) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     #[test]
     fn every_text_is_the_one_it_gets_alone(limits in limits(), events in events(200)) {
         run(limits, events);
@@ -188,6 +190,26 @@ fn a_chat_that_left_the_cache_comes_back_from_the_host() {
 }
 
 #[test]
+fn a_chat_that_was_kept_is_not_read_again_by_the_next_worker() {
+    let mut world = World::new(roomy(2, 2));
+    world.submit(asks((0..500).collect()));
+    finish(&mut world);
+    world.step(0, false);
+    let ends: Vec<usize> = world.on_disk.iter().map(|block| block.tokens.len()).collect();
+    assert_eq!(ends, [128, 256, 384], "whole blocks only, each once");
+    let mut next = World::new(roomy(2, 2));
+    next.scheduler.take_stored(world.on_disk[2].clone());
+    assert_eq!(next.scheduler.kept().1, 0, "nothing is taken whose beginning is not here");
+    for block in world.on_disk {
+        next.scheduler.take_stored(block);
+    }
+    next.submit(asks((0..500).collect()));
+    finish(&mut next);
+    assert!(next.decoded < 500 - 384 + 10, "{} tokens", next.decoded);
+    next.check(false);
+}
+
+#[test]
 fn a_cancel_in_the_middle_of_a_prompt_frees_the_sequence_at_once() {
     let mut scheduler = Scheduler::new(roomy(1, 0), Costs::default());
     let waiting = |id: u64, length: usize| Waiting {
@@ -197,6 +219,7 @@ fn a_cancel_in_the_middle_of_a_prompt_frees_the_sequence_at_once() {
         most: 9,
         adapters: 0,
         on_full: OnFull::End,
+        stores: false,
     };
     scheduler.submit(waiting(1, 2_000));
     scheduler.submit(waiting(2, 100));
@@ -215,7 +238,15 @@ fn writers_come_first_and_prompts_share_the_rest() {
     let submit = |scheduler: &mut Scheduler, id: u64, token: Token, length: usize| {
         let prompt = vec![token; length];
         let on_full = OnFull::End;
-        scheduler.submit(Waiting { id, ticket: id, prompt, most: 9, adapters: 0, on_full });
+        scheduler.submit(Waiting {
+            id,
+            ticket: id,
+            prompt,
+            most: 9,
+            adapters: 0,
+            on_full,
+            stores: false,
+        });
     };
     submit(&mut scheduler, 1, 5, 2);
     scheduler.admit().unwrap();

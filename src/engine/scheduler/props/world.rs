@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use crate::engine::scheduler::cost::Costs;
+use crate::engine::scheduler::host::StoredBlock;
 use crate::engine::scheduler::queue::MOST_OVERTAKEN;
 use crate::engine::scheduler::{
     Adapters, Admitted, Cancelled, Cutting, Entry, Limits, Move, NoRoom, OnFull, Outcome, Restored,
@@ -41,6 +42,7 @@ pub(super) struct World {
     cells_made: usize,
     in_seq: Vec<Option<u64>>,
     pub(super) all: BTreeMap<u64, Followed>,
+    pub(super) on_disk: Vec<StoredBlock>,
     pub(super) state_fails: bool,
     /// Tokens that were decoded.
     pub(super) decoded: usize,
@@ -67,6 +69,7 @@ impl World {
             cells_made: 0,
             in_seq: vec![None; limits.sequences],
             all: BTreeMap::new(),
+            on_disk: vec![],
             state_fails: false,
             decoded: 0,
         }
@@ -78,7 +81,8 @@ impl World {
         let (prompt, most, adapters) = (prompt.clone(), *most, *adapters);
         let on_full = if *shifts { OnFull::Shift { keep: KEEP } } else { OnFull::End };
         self.all.insert(id, followed);
-        self.scheduler.submit(Waiting { id, ticket: id, prompt, most, adapters, on_full });
+        let stores = id % 3 == 0;
+        self.scheduler.submit(Waiting { id, ticket: id, prompt, most, adapters, on_full, stores });
     }
 
     pub(super) fn cancel(&mut self, id: u64) {
@@ -151,10 +155,9 @@ impl World {
                     }
                     self.cache[seq].drain(gone);
                 }
+                Move::Store(block) => self.on_disk.push(*block),
             }
         }
-        assert_eq!(self.taken(), self.scheduler.kept().0, "the account is right");
-        assert!(self.scheduler.kept().1 <= self.limits.host_bytes);
     }
 
     fn restore(&mut self, seq: SeqIdx, restored: &Restored) {
@@ -197,6 +200,8 @@ impl World {
 
     pub(super) fn step(&mut self, mut no_room: usize, breaks: bool) {
         self.admit();
+        assert_eq!(self.taken(), self.scheduler.kept().0, "the account is right");
+        assert!(self.scheduler.kept().1 <= self.limits.host_bytes);
         loop {
             let batch = self.scheduler.plan().to_vec();
             if batch.is_empty() {
