@@ -4,6 +4,7 @@
 //! [`driver`] runs them over a [`model::Decoder`], and [`llama`] is the one that llama.cpp makes.
 
 pub mod driver;
+pub mod grammar;
 #[cfg(feature = "llama")]
 #[expect(unsafe_code, reason = "the border to llama.cpp; each use says why it is sound")]
 pub mod llama;

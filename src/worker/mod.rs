@@ -8,6 +8,7 @@
 pub mod cpu;
 mod decode;
 pub mod desk;
+mod guided;
 mod live;
 pub mod loader;
 pub mod outbox;

@@ -16,6 +16,7 @@ mod ffi;
 mod log;
 pub mod model;
 mod sampler;
+mod schema;
 mod step;
 
 #[cfg(test)]

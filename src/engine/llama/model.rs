@@ -17,6 +17,7 @@ use crate::engine::llama::chat::Templates;
 use crate::engine::llama::embed::Embedder;
 use crate::engine::llama::ffi::{self, ErrorText};
 use crate::engine::llama::log;
+use crate::engine::llama::schema::schema_grammar;
 use crate::engine::model::{Control, Lexicon, ModelError, Special};
 use crate::engine::scheduler::Token;
 use crate::engine::vocabulary::Vocabulary;
@@ -293,6 +294,10 @@ impl Lexicon for LlamaLexicon {
             }
             Arc::new(vocabulary)
         }))
+    }
+
+    fn schema_grammar(&self, schema: &str) -> Result<String, ModelError> {
+        schema_grammar(schema)
     }
 
     fn has_template(&self) -> bool {
