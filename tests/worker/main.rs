@@ -2,6 +2,7 @@
 #![cfg(feature = "llama")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod grammar;
 #[path = "../../tools/models/mod.rs"]
 #[expect(dead_code, reason = "shared with the program that writes the models")]
 mod models;

@@ -1,3 +1,5 @@
+//! Grammars followed over a small vocabulary: texts that fit, masks, and what is sent to do harm.
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
