@@ -73,10 +73,19 @@ struct Item {
     caller: Caller,
 }
 
+/// What a rule was called by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// A place that goes on behind it.
+    Rule,
+    /// A repetition: doing nothing once more changes nothing there.
+    Repeat,
+}
+
 /// A rule that was called in this step.
 #[derive(Debug, Default)]
 struct Call {
-    returns: Vec<Item>,
+    returns: Vec<(Item, By)>,
     /// It may stand for nothing, so that it ended where it was called.
     empty: bool,
     node: Option<NodeId>,
@@ -263,9 +272,9 @@ impl Machine {
                             step.reach(Item { at, count, caller: Caller::Node(caller) });
                         }
                     }
-                    Caller::Call(rule) => step.end_empty(rule, &rules),
+                    Caller::Call(rule) => step.end_empty(rule),
                 },
-                Element::Rule(rule) => step.call(rule, behind, &rules),
+                Element::Rule(rule) => step.call(rule, (behind, By::Rule), &rules),
                 Element::Repeat { rule, least, most } => {
                     if count >= least {
                         step.reach(behind);
@@ -273,7 +282,7 @@ impl Machine {
                     if count < most {
                         // Without a limit it does not matter how often beyond `least`.
                         let next = if most == ENDLESS { least.min(count + 1) } else { count + 1 };
-                        step.call(rule, Item { at, count: next, caller }, &rules);
+                        step.call(rule, (Item { at, count: next, caller }, By::Repeat), &rules);
                     }
                 }
                 Element::Class(_) | Element::Token(_) | Element::NotToken(_) => {
@@ -311,7 +320,7 @@ impl Machine {
         }
         let returns = std::mem::take(&mut call.returns);
         let mut frames = Vec::with_capacity(returns.len());
-        for Item { at, count, caller } in returns {
+        for (Item { at, count, caller }, _) in returns {
             let caller = self.node_of_caller(caller, calls, rules)?;
             if rules.elements[at as usize] != Element::End {
                 frames.push(Frame { at, count, caller });
@@ -371,7 +380,7 @@ impl Step {
     }
 
     /// Begins a rule; `then` is where its caller goes on.
-    fn call(&mut self, rule: u32, then: Item, rules: &Rules) {
+    fn call(&mut self, rule: u32, then: (Item, By), rules: &Rules) {
         let first = !self.calls.contains_key(&rule);
         let call = self.calls.entry(rule).or_default();
         // The same place calls once in a step, or a second time with another count.
@@ -382,24 +391,24 @@ impl Step {
                 self.reach(Item { at: *at, count: 0, caller: Caller::Call(rule) });
             }
         } else if empty {
-            self.go_on(then, rules);
+            self.go_on(then);
         }
     }
 
     /// A rule ended where it was called.
-    fn end_empty(&mut self, rule: u32, rules: &Rules) {
+    fn end_empty(&mut self, rule: u32) {
         let Some(call) = self.calls.get_mut(&rule) else { return };
         if std::mem::replace(&mut call.empty, true) {
             return;
         }
         for then in call.returns.clone() {
-            self.go_on(then, rules);
+            self.go_on(then);
         }
     }
 
-    /// Goes on behind a rule that stood for nothing. A repetition gains nothing from that.
-    fn go_on(&mut self, then: Item, rules: &Rules) {
-        if !matches!(rules.elements[then.at as usize], Element::Repeat { .. }) {
+    /// Goes on behind a rule that stood for nothing.
+    fn go_on(&mut self, (then, by): (Item, By)) {
+        if by == By::Rule {
             self.reach(then);
         }
     }

@@ -77,14 +77,14 @@ impl Machine {
             |value, missing, least| Some(Place { state, open: Open { value, missing, least } });
         if open.missing == 0 {
             return Ok(match byte {
-                0..0x80 => {
+                1..0x80 => {
                     let next = self.step(state, bits)?;
                     next.map(|state| Place { state, open: Open::default() })
                 }
                 0xC2..0xE0 => begin(bits & 0x1F, 1, 0x80),
                 0xE0..0xF0 => begin(bits & 0x0F, 2, 0x800),
                 0xF0..0xF5 => begin(bits & 0x07, 3, 0x1_0000),
-                // No character begins with these.
+                // No character begins with these; a zero is none that texts have, for llama.cpp too.
                 _ => None,
             });
         }

@@ -20,6 +20,8 @@ mod schema;
 mod step;
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
 #[path = "../../../tools/models/mod.rs"]
 #[expect(dead_code, reason = "shared with the program that writes the models")]
 mod models;
