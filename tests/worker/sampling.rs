@@ -123,7 +123,7 @@ fn settings_that_refine_others_change_what_these_do() {
             json!({"dry_multiplier": 0.5, "dry_sequence_breakers": []}),
             json!({"dry_sequence_breakers": ["bc"]}),
         ),
-        (json!({"mirostat": 2, "mirostat_tau": 0.5}), json!({"mirostat_tau": 4})),
+        (json!({"mirostat": 2, "mirostat_tau": 0.5}), json!({"mirostat_tau": 20})),
         (json!({"top_k": 3}), json!({"samplers": []})),
         (
             json!({"samplers": ["adaptive_p"], "adaptive_target": 0.02}),
