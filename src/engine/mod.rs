@@ -6,6 +6,7 @@
 pub mod adapters;
 pub mod brake;
 pub mod driver;
+pub mod grammar;
 #[cfg(feature = "llama")]
 #[expect(unsafe_code, reason = "the border to llama.cpp; each use says why it is sound")]
 pub mod llama;

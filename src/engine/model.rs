@@ -135,6 +135,12 @@ pub trait Lexicon: Send + Sync {
     /// The table of all tokens, made when it is first asked for.
     fn vocabulary(&self) -> Arc<Vocabulary>;
 
+    /// The grammar of the JSON that fits a schema, itself as text, which has been checked.
+    ///
+    /// # Errors
+    /// [`ModelError`] says what in the schema is not understood.
+    fn schema_grammar(&self, schema: &str) -> Result<String, ModelError>;
+
     /// Whether the model brings a chat template that can be used.
     fn has_template(&self) -> bool;
 

@@ -4,6 +4,7 @@
 use crate::domain::sampler::SamplerKind;
 use crate::domain::sampling::Sampling;
 use crate::domain::steering::Probabilities;
+use crate::engine::grammar::guide::Guided;
 use crate::engine::scheduler::Token;
 
 /// How tokens are chosen.
@@ -21,6 +22,8 @@ pub struct Recipe {
     pub history: Option<Vec<Token>>,
     /// What is told about the probability of each token.
     pub probabilities: Option<Probabilities>,
+    /// What the text must look like.
+    pub grammar: Option<Guided>,
 }
 
 impl Default for Recipe {
@@ -32,6 +35,7 @@ impl Default for Recipe {
             breakers: Vec::new(),
             history: None,
             probabilities: None,
+            grammar: None,
         }
     }
 }

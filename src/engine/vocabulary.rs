@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::engine::grammar::mask::Sorted;
 use crate::engine::scheduler::Token;
 
 /// Longest rest of a breaker, in tokens; llama.cpp's own limit.
@@ -17,6 +18,7 @@ pub struct Vocabulary {
     ends: Vec<usize>,
     /// Tokens that end a text.
     final_tokens: Vec<Token>,
+    sorted: Sorted,
 }
 
 impl Vocabulary {
@@ -56,6 +58,11 @@ impl Vocabulary {
     /// Tokens that end a text.
     pub fn final_tokens(&self) -> &[Token] {
         &self.final_tokens
+    }
+
+    /// Tokens with bytes, sorted by them, each with how many bytes it begins like the one before.
+    pub fn sorted(&self) -> &[(Token, u32)] {
+        self.sorted.of(self)
     }
 
     /// All tokens.

@@ -3,6 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 /// The `sampling` of a `generate`. Every field has a default, so `{}` is a good value.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own, as llama.cpp has it"
+)]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SamplingParams {
@@ -76,6 +80,17 @@ pub struct SamplingParams {
     pub n_probs: i32,
     /// Tells them as the samplers left them instead of as the model made them.
     pub post_sampling_probs: bool,
+    /// What the text must look like, in llama.cpp's GBNF; empty is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub grammar: String,
+    /// The text must be JSON that fits this schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub json_schema: Option<serde_json::Value>,
+    /// The grammar holds only from a trigger on.
+    pub grammar_lazy: bool,
+    /// What triggers a lazy grammar.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub grammar_triggers: Vec<GrammarTrigger>,
     /// Seed of the generator; absent takes a fresh one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u32>,
@@ -117,6 +132,10 @@ impl Default for SamplingParams {
             samplers: None,
             n_probs: 0,
             post_sampling_probs: false,
+            grammar: String::new(),
+            json_schema: None,
+            grammar_lazy: false,
+            grammar_triggers: Vec::new(),
             seed: None,
         }
     }
@@ -150,4 +169,18 @@ pub enum BiasValue {
     Allowed(bool),
     /// Added to the logits.
     By(f32),
+}
+
+/// What triggers a lazy grammar.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrammarTrigger {
+    /// This text.
+    Word(String),
+    /// What matches this pattern; the grammar begins at its first group, or else where the match begins.
+    Pattern(String),
+    /// The same, but the pattern must match the whole text so far.
+    PatternFull(String),
+    /// This token.
+    Token(i32),
 }

@@ -261,6 +261,10 @@ impl Lexicon for FakeLexicon {
         Arc::new(vocabulary)
     }
 
+    fn schema_grammar(&self, schema: &str) -> Result<String, ModelError> {
+        Ok(format!("root ::= \"{}\"", schema.len()))
+    }
+
     fn has_template(&self) -> bool {
         self.template == Template::Tagged
     }

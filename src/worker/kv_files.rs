@@ -33,6 +33,17 @@ pub struct KvFolder {
     pub path: PathBuf,
     /// Most bytes of all files in it.
     pub most_bytes: u64,
+    /// Most bytes to read for one prompt.
+    pub most_read: usize,
+}
+
+/// What states depend on, beside the tokens and the scales of adapters.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The model's file and its adapters'.
+    pub files: &'a [&'a Path],
+    /// Type of the cache's numbers.
+    pub kind: &'a str,
 }
 
 /// A name of a block.
@@ -65,24 +76,21 @@ impl Drop for KvFiles {
 }
 
 impl KvFiles {
-    /// Opens the folder and starts the thread that writes. `files` are the model's and its adapters';
-    /// `kind` is whatever else a state depends on.
+    /// Opens the folder and starts the thread that writes.
     ///
     /// # Errors
     /// When the folder cannot be made or a file not be read.
     pub fn open(
         folder: &KvFolder,
-        files: &[&Path],
-        kind: &str,
-        most_read: usize,
+        origin: Origin<'_>,
         sets: Arc<AdapterSets>,
     ) -> io::Result<Arc<Self>> {
         fs::create_dir_all(&folder.path)?;
         let mut seed = Sha256::new();
         seed.update(MAGIC);
         seed.update(env!("CARGO_PKG_VERSION"));
-        seed.update(kind);
-        for file in files {
+        seed.update(origin.kind);
+        for file in origin.files {
             seed.update(fingerprint(file)?);
         }
         let (to_write, blocks) = sync_channel(WAITING);
@@ -90,7 +98,7 @@ impl KvFiles {
         let thread = std::thread::Builder::new().name("kv-files".into());
         let writer = Some(thread.spawn(move || writer.run(&blocks))?);
         let known = Mutex::new(HashSet::new());
-        let folder = folder.path.clone();
+        let (folder, most_read) = (folder.path.clone(), folder.most_read);
         let to_write = Some(to_write);
         Ok(Arc::new(Self { folder, seed, sets, most_read, known, to_write, writer }))
     }
@@ -297,8 +305,9 @@ mod tests {
     fn files(folder: &Path, most_bytes: u64) -> Arc<KvFiles> {
         let model = folder.join("model");
         fs::write(&model, "weights").unwrap();
-        let folder = KvFolder { path: folder.join("kv"), most_bytes };
-        KvFiles::open(&folder, &[&model], "f16", 1 << 20, Arc::default()).unwrap()
+        let folder = KvFolder { path: folder.join("kv"), most_bytes, most_read: 1 << 20 };
+        let origin = Origin { files: &[&model], kind: "f16" };
+        KvFiles::open(&folder, origin, Arc::default()).unwrap()
     }
 
     fn block(count: i32, state: &[u8]) -> StoredBlock {

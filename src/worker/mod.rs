@@ -8,6 +8,7 @@
 pub mod cpu;
 mod decode;
 pub mod desk;
+mod guided;
 mod infill;
 mod kv_files;
 mod live;

@@ -10,6 +10,7 @@ use crate::engine::model::{Control, Lexicon, ModelError, Special};
 use crate::engine::recipe::Recipe;
 use crate::engine::scheduler::Token;
 use crate::protocol::sampling::{BiasTarget, BiasValue, PenaltyPrompt, SamplingParams};
+use crate::worker::guided::guided;
 
 /// Longest text that penalties look at in place of the prompt, in bytes. They look back 65,536 tokens at
 /// most.
@@ -19,7 +20,8 @@ const MAX_PENALTY_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 /// A setting out of range, a token that is not in the vocabulary.
-pub(super) fn recipe(params: SamplingParams, lexicon: &dyn Lexicon) -> Result<Recipe, Failure> {
+pub(super) fn recipe(mut params: SamplingParams, lexicon: &dyn Lexicon) -> Result<Recipe, Failure> {
+    let grammar = guided(&mut params, lexicon)?;
     let sampling = numbers(&params).checked().map_err(|error| invalid(&error))?;
     let steering = steering(params)?.checked().map_err(|error| invalid(&error))?;
     let mut biases = Vec::new();
@@ -28,7 +30,11 @@ pub(super) fn recipe(params: SamplingParams, lexicon: &dyn Lexicon) -> Result<Re
         let tokens = tokens("logit_bias", &bias.tokens, lexicon)?;
         biases.extend(tokens.into_iter().map(|token| (token, by)));
     }
-    if sampling.ignore_eos {
+    if grammar.is_some() {
+        // The grammar alone says where the text ends: without an end token it could only fail there.
+        let vocabulary = lexicon.vocabulary();
+        biases.retain(|(token, _)| !vocabulary.final_tokens().contains(token));
+    } else if sampling.ignore_eos {
         let vocabulary = lexicon.vocabulary();
         biases.extend(vocabulary.final_tokens().iter().map(|token| (*token, f32::NEG_INFINITY)));
     }
@@ -44,7 +50,7 @@ pub(super) fn recipe(params: SamplingParams, lexicon: &dyn Lexicon) -> Result<Re
         Vec::new()
     };
     let Steering { order, probabilities, .. } = steering;
-    Ok(Recipe { sampling, order, biases, breakers, history, probabilities })
+    Ok(Recipe { sampling, order, biases, breakers, history, probabilities, grammar })
 }
 
 /// What is out of range, as clients see it.
@@ -57,7 +63,11 @@ fn refused(error: ModelError) -> Failure {
 }
 
 /// The tokens that are meant, all in the vocabulary.
-fn tokens(name: &str, tokens: &Tokens, lexicon: &dyn Lexicon) -> Result<Vec<Token>, Failure> {
+pub(super) fn tokens(
+    name: &str,
+    tokens: &Tokens,
+    lexicon: &dyn Lexicon,
+) -> Result<Vec<Token>, Failure> {
     match tokens {
         Tokens::Listed(tokens) => {
             let vocabulary = lexicon.vocabulary();
@@ -150,6 +160,12 @@ fn bias((target, value): (BiasTarget, BiasValue)) -> Option<Bias> {
 mod tests {
     use super::*;
     use crate::worker::fake::{END, FakeLexicon, Template};
+
+    #[test]
+    fn under_a_grammar_no_end_token_has_a_bias() {
+        let json = r#"{"grammar": "root ::= \"a\"", "ignore_eos": true, "logit_bias": [[256, false], [5, 1]]}"#;
+        assert_eq!(made(json).unwrap().biases, [(5, 1.0)]);
+    }
 
     fn made(json: &str) -> Result<Recipe, String> {
         let params = serde_json::from_str(json).map_err(|error| error.to_string())?;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod cache;
+mod grammar;
 #[path = "../../tools/models/mod.rs"]
 #[expect(dead_code, reason = "shared with the program that writes the models")]
 mod models;

@@ -10,7 +10,7 @@ pub(crate) mod gguf;
 mod llama;
 mod random;
 mod random_models;
-mod vocabulary;
+pub(crate) mod vocabulary;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

@@ -348,7 +348,7 @@ impl Decoder for LlamaDecoder {
         let mut step = Step { context: &mut self.context, at };
         let token = step.choose(sampler)?;
         let likely = step.likely(sampler, token)?;
-        sampler.accept(token);
+        sampler.accept(token)?;
         Ok(Chosen { token, likely })
     }
 

@@ -164,6 +164,13 @@ unsafe extern "C" {
         err: *mut c_char,
         size: usize,
     ) -> *mut c_char;
+    pub(super) fn lollmsd_schema_grammar(
+        schema: *const c_char,
+        length: usize,
+        grammar_length: *mut usize,
+        err: *mut c_char,
+        size: usize,
+    ) -> *mut c_char;
     pub(super) fn lollmsd_sampler_new(
         vocab: *const sys::llama_vocab,
         settings: *const Sampling,

@@ -17,11 +17,14 @@ mod ffi;
 mod log;
 pub mod model;
 mod sampler;
+mod schema;
 mod step;
 #[cfg(test)]
 mod tests;
 mod watch;
 
+#[cfg(test)]
+mod agreement;
 #[cfg(test)]
 #[path = "../../../tools/models/mod.rs"]
 #[expect(dead_code, reason = "shared with the program that writes the models")]

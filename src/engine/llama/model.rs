@@ -16,6 +16,7 @@ use crate::engine::llama::bridge;
 use crate::engine::llama::chat::Templates;
 use crate::engine::llama::ffi::{self, ErrorText};
 use crate::engine::llama::log;
+use crate::engine::llama::schema::schema_grammar;
 use crate::engine::model::{Control, FillMarks, Lexicon, Mark, Marks, ModelError, Special};
 use crate::engine::scheduler::Token;
 use crate::engine::vocabulary::Vocabulary;
@@ -312,6 +313,10 @@ impl Lexicon for LlamaLexicon {
             }
             Arc::new(vocabulary)
         }))
+    }
+
+    fn schema_grammar(&self, schema: &str) -> Result<String, ModelError> {
+        schema_grammar(schema)
     }
 
     fn has_template(&self) -> bool {

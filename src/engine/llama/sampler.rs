@@ -8,6 +8,9 @@ use llama_cpp_sys_2 as sys;
 use crate::domain::sampler::SamplerKind;
 use crate::domain::sampling::Sampling;
 use crate::domain::steering::Probabilities;
+use crate::engine::grammar::GrammarError;
+use crate::engine::grammar::guide::Guide;
+use crate::engine::grammar::mask::Mask;
 use crate::engine::llama::ffi::{self, ErrorText};
 use crate::engine::llama::model::Model;
 use crate::engine::model::ModelError;
@@ -23,6 +26,7 @@ const MOST_LAST_N: usize = 65_536;
 pub struct Sampler {
     raw: NonNull<ffi::Sampler>,
     probabilities: Option<Probabilities>,
+    guide: Option<Guide>,
     /// Parts of a chain may keep a pointer to the vocabulary.
     _model: Arc<Model>,
 }
@@ -68,17 +72,43 @@ impl Sampler {
             )
         };
         let raw = NonNull::new(raw).ok_or_else(|| ModelError(err.text()))?;
-        let mut sampler =
-            Self { raw, probabilities: recipe.probabilities, _model: Arc::clone(model) };
+        let mut sampler = Self {
+            raw,
+            probabilities: recipe.probabilities,
+            guide: recipe
+                .grammar
+                .as_ref()
+                .map(Guide::new)
+                .transpose()
+                .map_err(|error| unfit(&error))?,
+            _model: Arc::clone(model),
+        };
         let history = recipe.history.as_deref().unwrap_or(prompt);
         for token in &history[history.len().saturating_sub(last_n.max(dry_last_n))..] {
-            sampler.accept(*token);
+            sampler.remember(*token);
         }
         Ok(sampler)
     }
 
-    /// Tells the chain which token came next.
-    pub(super) fn accept(&mut self, token: Token) {
+    /// Tells the chain and the grammar which token was chosen.
+    pub(super) fn accept(&mut self, token: Token) -> Result<(), ModelError> {
+        self.remember(token);
+        self.guide
+            .as_mut()
+            .map_or(Ok(()), |guide| guide.accept(token))
+            .map_err(|error| unfit(&error))
+    }
+
+    /// `None` when the grammar allows a token; otherwise the mask of those that it allows.
+    pub(super) fn objection(&mut self, token: Token) -> Result<Option<Arc<Mask>>, ModelError> {
+        let Some(guide) = &mut self.guide else { return Ok(None) };
+        if guide.allows(token).map_err(|error| unfit(&error))? {
+            return Ok(None);
+        }
+        guide.mask().map(Some).map_err(|error| unfit(&error))
+    }
+
+    fn remember(&mut self, token: Token) {
         // SAFETY: the chain lives; samplers look tokens up and take no index from them.
         unsafe { ffi::lollmsd_sampler_accept(self.raw.as_ptr(), token) };
     }
@@ -98,6 +128,11 @@ impl Drop for Sampler {
         // SAFETY: made by lollmsd_sampler_new and freed nowhere else.
         unsafe { ffi::lollmsd_sampler_free(self.raw.as_ptr()) }
     }
+}
+
+/// Why a grammar cannot be followed any more.
+fn unfit(error: &GrammarError) -> ModelError {
+    ModelError(format!("`grammar`: {error}"))
 }
 
 /// What the shim's settings point to.

@@ -15,6 +15,7 @@
 #include "chat.h"
 #include "ggml-cpu.h"
 #include "ggml.h"
+#include "json-schema-to-grammar.h"
 #include "llama.h"
 
 #include "shim.h"
@@ -245,6 +246,15 @@ char * lollmsd_templates_apply(
             inputs.messages[i].content = std::string(contents[i], content_lengths[i]);
         }
         return copied(common_chat_templates_apply(templates, inputs).prompt, length);
+    });
+}
+
+// The grammar of a JSON schema.
+char * lollmsd_schema_grammar(
+        const char * schema, size_t length, size_t * grammar_length, char * err, size_t size) noexcept {
+    return guarded<char *>(err, size, nullptr, [&] {
+        const common_json parsed = common_json::parse(std::string(schema, length));
+        return copied(json_schema_to_grammar(parsed, true), grammar_length);
     });
 }
 

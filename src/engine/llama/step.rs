@@ -3,6 +3,7 @@
 use std::ptr;
 
 use crate::domain::steering::Stage;
+use crate::engine::grammar::mask::Mask;
 use crate::engine::llama::context::RawContext;
 use crate::engine::llama::ffi::{self, ErrorText};
 use crate::engine::llama::sampler::Sampler;
@@ -18,16 +19,30 @@ pub(super) struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// Chooses a token.
+    /// Chooses a token: first as if there were no grammar, and only when that is refused among those
+    /// that the grammar allows, as llama.cpp does. Looking over a vocabulary is dear.
     pub(super) fn choose(&mut self, sampler: &mut Sampler) -> Result<Token, ModelError> {
+        let token = self.choose_among(sampler, None)?;
+        match sampler.objection(token)? {
+            Some(mask) => self.choose_among(sampler, Some(&mask)),
+            None => Ok(token),
+        }
+    }
+
+    fn choose_among(
+        &mut self,
+        sampler: &mut Sampler,
+        mask: Option<&Mask>,
+    ) -> Result<Token, ModelError> {
         let mut err = ErrorText::new();
-        // SAFETY: sampler and context live; without a mask all tokens are allowed.
+        let bits = mask.map_or(ptr::null(), |mask| mask.words().as_ptr());
+        // SAFETY: sampler and context live; a mask has a bit for each token of the vocabulary.
         let token = unsafe {
             ffi::lollmsd_sample(
                 sampler.raw(),
                 self.context.raw(),
                 self.at,
-                ptr::null(),
+                bits,
                 err.as_mut_ptr(),
                 err.size(),
             )

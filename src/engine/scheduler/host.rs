@@ -182,7 +182,8 @@ impl HostCache {
         adapters: Adapters,
     ) -> Option<StoredBlock> {
         let path = self.path(tokens, adapters);
-        let whole = |found: &&Found| found.end % BLOCK == 0 && !self.block(found.block).stored;
+        let whole =
+            |found: &&Found| found.end.is_multiple_of(BLOCK) && !self.block(found.block).stored;
         let Found { block, end } = *path.iter().find(whole)?;
         let tokens = tokens[..end].to_vec();
         let stored = self.block_mut(block);

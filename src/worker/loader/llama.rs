@@ -18,7 +18,7 @@ use crate::engine::model::{Facts, ModelError};
 use crate::engine::scheduler::{Cutting, Limits};
 use crate::protocol::command::{Adapter, Load, LoadSettings};
 use crate::worker::cpu;
-use crate::worker::kv_files::{KvFiles, KvFolder};
+use crate::worker::kv_files::{KvFiles, KvFolder, Origin};
 use crate::worker::loader::{LoadFailure, Loader, Parts};
 use crate::worker::threads;
 
@@ -150,11 +150,12 @@ fn kv_files(
 ) -> io::Result<Option<Arc<KvFiles>>> {
     let Some(folder) = &settings.kv_dir else { return Ok(None) };
     let most_bytes = u64::from(settings.kv_dir_size) << 20;
-    let folder = KvFolder { path: folder.into(), most_bytes };
+    let most_read = (settings.cache_ram as usize) << 20;
+    let folder = KvFolder { path: folder.into(), most_bytes, most_read };
     let adapters = settings.adapters.iter().map(|adapter| Path::new(&adapter.path));
     let files: Vec<&Path> = std::iter::once(Path::new(model)).chain(adapters).collect();
-    let most_read = (settings.cache_ram as usize) << 20;
-    KvFiles::open(&folder, &files, &settings.kv_type, most_read, Arc::clone(sets)).map(Some)
+    let origin = Origin { files: &files, kind: &settings.kv_type };
+    KvFiles::open(&folder, origin, Arc::clone(sets)).map(Some)
 }
 
 /// Loads the adapters of a model.

@@ -81,7 +81,7 @@ impl World {
         let (prompt, most, adapters) = (prompt.clone(), *most, *adapters);
         let on_full = if *shifts { OnFull::Shift { keep: KEEP } } else { OnFull::End };
         self.all.insert(id, followed);
-        let stores = id % 3 == 0;
+        let stores = id.is_multiple_of(3);
         self.scheduler.submit(Waiting { id, ticket: id, prompt, most, adapters, on_full, stores });
     }
 
