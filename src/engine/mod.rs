@@ -10,6 +10,7 @@ pub mod grammar;
 #[cfg(feature = "llama")]
 #[expect(unsafe_code, reason = "the border to llama.cpp; each use says why it is sound")]
 pub mod llama;
+pub mod lookup;
 pub mod model;
 pub mod recipe;
 pub mod report;

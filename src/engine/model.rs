@@ -214,6 +214,8 @@ pub struct Facts {
     pub mixed_step: Duration,
     /// The adapters that it was loaded with.
     pub adapters: Arc<AdapterSets>,
+    /// Most tokens that a step guesses ahead for one generation.
+    pub draft_max: usize,
     /// Whether a full context can go on by moving positions.
     pub can_shift: bool,
     /// Whether it makes text, token by token; models that only read whole texts do not.

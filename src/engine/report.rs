@@ -17,6 +17,8 @@ pub struct Settings {
     pub stops: Stops,
     /// Messages that were cropped away, for the report.
     pub dropped: u32,
+    /// Most tokens to guess for one step; 0 guesses none.
+    pub drafts: usize,
     /// Set when nobody wants it any more.
     pub cancelled: CancelFlag,
 }
@@ -57,6 +59,8 @@ pub struct Ended {
     pub end: End,
     /// Tokens that were made.
     pub made: u32,
+    /// How many of them had been guessed, and so took no step of their own.
+    pub guessed: u32,
     /// Tokens of the prompt that came from the cache.
     pub cached: usize,
     /// Time from its start to its first token.
@@ -95,5 +99,13 @@ pub struct Totals {
 
 /// The end of a generation that never got a sequence.
 pub fn never_started(id: u64, end: End) -> Ended {
-    Ended { id, end, made: 0, cached: 0, reading: Duration::ZERO, writing: Duration::ZERO }
+    Ended {
+        id,
+        end,
+        made: 0,
+        guessed: 0,
+        cached: 0,
+        reading: Duration::ZERO,
+        writing: Duration::ZERO,
+    }
 }

@@ -93,6 +93,9 @@ pub struct LoadSettings {
     /// LoRA adapters; a generation names them by their place in this list, from 0.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub adapters: Vec<Adapter>,
+    /// Most tokens that a step may guess ahead for one generation, from what its text said before; 0 turns
+    /// that off.
+    pub draft_max: u32,
     /// Folder for chats that are to be kept (`keep` of `generate`), absolute; absent keeps none on disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_dir: Option<String>,
@@ -143,6 +146,7 @@ impl Default for LoadSettings {
             kv_type: "f16".into(),
             check_tensors: false,
             adapters: Vec::new(),
+            draft_max: 0,
             kv_dir: None,
             kv_dir_size: 4_096,
             cells: 0,
@@ -221,6 +225,9 @@ pub struct Generate {
     /// The adapters to use, and no others; absent means those of the load with their scales.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<Vec<AdapterScale>>,
+    /// Most tokens to guess ahead, at most the load's `draft_max`, which absent means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft_max: Option<u32>,
     /// Keeps what was computed for this chat in `kv_dir`, so that it goes on quickly after a restart.
     #[serde(default)]
     pub keep: bool,

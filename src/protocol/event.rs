@@ -280,6 +280,9 @@ pub struct End {
     /// Tokens that were made.
     #[serde(default)]
     pub completion_tokens: u32,
+    /// How many of them had been guessed, and so took no step of their own.
+    #[serde(default)]
+    pub guessed_tokens: u32,
     /// Tokens of the prompt that came from a cache; `started` says what was known then.
     #[serde(default)]
     pub cached_tokens: u32,

@@ -310,6 +310,7 @@ impl Output for Lines {
             code: None,
             message: None,
             completion_tokens: ended.made,
+            guessed_tokens: ended.guessed,
             cached_tokens: u32::try_from(ended.cached).unwrap_or(u32::MAX),
             prompt_ms: ended.reading.as_secs_f64() * 1_000.0,
             completion_ms: ended.writing.as_secs_f64() * 1_000.0,

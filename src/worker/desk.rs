@@ -103,6 +103,7 @@ fn ended(id: u64, reason: EndReason) -> End {
         code: None,
         message: None,
         completion_tokens: 0,
+        guessed_tokens: 0,
         cached_tokens: 0,
         prompt_ms: 0.0,
         completion_ms: 0.0,

@@ -271,6 +271,7 @@ mod tests {
             stop: vec![],
             anti_prompts: vec![],
             lora: None,
+            draft_max: None,
             keep: false,
             context_shift: false,
             n_keep: 0,

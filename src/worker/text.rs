@@ -118,6 +118,8 @@ fn generate(generation: Generation, ready: &Ready, shared: &Arc<Shared>) {
         Ok(adapters) => adapters,
         Err(error) => return shared.fail(id, ErrorCode::InvalidRequest, error.to_string()),
     };
+    let most_drafts = ready.facts.draft_max;
+    let drafts = generate.draft_max.map_or(most_drafts, |n| most_drafts.min(n as usize));
     let stores = generate.keep && ready.kv_files.is_some();
     match prepare(generate, &*ready.lexicon, ready.facts.limits.ctx_size) {
         Ok(prepared) => {
@@ -128,7 +130,7 @@ fn generate(generation: Generation, ready: &Ready, shared: &Arc<Shared>) {
                 Some(_) | None => Vec::new(),
             };
             let submission =
-                Submission::new(waiting, Settings { cancelled, ..settings }, kept, shared);
+                Submission::new(waiting, Settings { cancelled, drafts, ..settings }, kept, shared);
             // An error means that the model was unloaded; dropping the order ends the generation.
             let _ = ready.orders.send(Order::Submit(Box::new(submission)));
         }

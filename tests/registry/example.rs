@@ -49,6 +49,7 @@ impl Example {
             sampling: SamplingParams::default(),
             stop: Vec::new(),
             lora: None,
+            draft_max: None,
             keep: false,
             context_shift: false,
             n_keep: 0,

@@ -259,3 +259,33 @@ fn a_chat_that_is_kept_on_disk_goes_on_after_a_restart() {
     let damaged = ask(&mut worker, 2, &next);
     assert_eq!((&damaged.text, cached(&damaged)), (&second.text, 0));
 }
+
+#[test]
+fn guessing_ahead_changes_no_text() {
+    let repeats = |n: usize| format!("{0} {0} {0}", words(n, 12));
+    let sampled = json!({"temperature": 0.4, "seed": 5, "repeat_penalty": 1.1});
+    for sampling in [greedy(), sampled] {
+        let with = json!({"n_predict": 200, "sampling": sampling});
+        let alone: Vec<String> = (0..3)
+            .map(|n| {
+                let mut worker = start(Kind::Context, &json!({}));
+                worker.generate(2, &text(&repeats(n)), &with);
+                worker.completion(2).text
+            })
+            .collect();
+        let mut worker = start(Kind::Context, &json!({"draft_max": 8, "slots": 3}));
+        for (id, n) in (2..).zip(0..3) {
+            worker.generate(id, &text(&repeats(n)), &with);
+        }
+        let mut guessed = 0;
+        for (id, text) in (2..).zip(&alone) {
+            let made = worker.completion(id);
+            assert_eq!(&made.text, text);
+            guessed += made.end["guessed_tokens"].as_u64().unwrap();
+        }
+        assert!(guessed > 0 || sampling != greedy(), "some texts repeat themselves");
+        let none = json!({"n_predict": 40, "sampling": greedy(), "draft_max": 0});
+        worker.generate(9, &text(&repeats(0)), &none);
+        assert_eq!(worker.completion(9).end["guessed_tokens"], 0);
+    }
+}

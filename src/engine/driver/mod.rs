@@ -7,11 +7,12 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::engine::brake::{Brake, CancelFlag};
+use crate::engine::lookup;
 use crate::engine::model::{Decoded, Decoder, ModelError, Threads};
 use crate::engine::report::{End, Ended, Output, Settings, Started, Totals, never_started};
 use crate::engine::scheduler::host::StoredBlock;
 use crate::engine::scheduler::{
-    Admitted, Cancelled, Move, NoRoom, Outcome, Sampled, Scheduler, SeqIdx, Verdict, Waiting,
+    Admitted, Cancelled, Move, NoRoom, Outcome, Sampled, Scheduler, SeqIdx, Token, Verdict, Waiting,
 };
 use crate::engine::text::writer::{Writer, Written};
 
@@ -34,6 +35,10 @@ struct Running<S> {
     started: Instant,
     first: Option<Instant>,
     made: u32,
+    /// How many of them had been guessed.
+    guessed: u32,
+    /// Most tokens to guess for one step.
+    drafts: usize,
     /// Tokens of the prompt.
     prompt: usize,
     /// Tokens of the prompt that were not read, once they all are there.
@@ -57,6 +62,7 @@ pub struct Driver<D: Decoder> {
     /// Those who have a part in the step.
     brake: Brake,
     bytes: Vec<u8>,
+    text: Vec<Token>,
     written: Written,
 }
 
@@ -73,6 +79,7 @@ impl<D: Decoder> Driver<D> {
             samples: Vec::with_capacity(sequences),
             brake: Brake::default(),
             bytes: Vec::with_capacity(64),
+            text: Vec::new(),
             written: Written::default(),
         }
     }
@@ -123,6 +130,7 @@ impl<D: Decoder> Driver<D> {
             let Some(admitted) = self.scheduler.admit() else { break };
             self.start(admitted, out);
         }
+        self.guess();
         loop {
             if self.scheduler.plan().is_empty() {
                 return Stepped::Idle;
@@ -216,6 +224,8 @@ impl<D: Decoder> Driver<D> {
                     started: Instant::now(),
                     first: None,
                     made: 0,
+                    guessed: 0,
+                    drafts: settings.drafts,
                     prompt,
                     cached: 0,
                     cancelled: settings.cancelled,
@@ -233,8 +243,11 @@ impl<D: Decoder> Driver<D> {
     fn sample(&mut self, out: &mut impl Output) -> Instant {
         self.samples.clear();
         let mut decoded = None;
-        for (at, entry) in self.scheduler.batch().iter().enumerate() {
-            if !entry.wants_logits {
+        // A sequence whose drafts were wrong, or whose text has ended: what follows in it says nothing.
+        let mut done_with = None;
+        let batch = self.scheduler.batch();
+        for (at, entry) in batch.iter().enumerate() {
+            if !entry.wants_logits || done_with == Some(entry.seq) {
                 continue;
             }
             let Some(running) = &mut self.running[entry.seq] else { continue };
@@ -269,6 +282,14 @@ impl<D: Decoder> Driver<D> {
             };
             let verdict = if end.is_some() { Verdict::Ends } else { Verdict::GoesOn };
             running.end = end;
+            let draft = batch.get(at + 1).filter(|next| next.seq == entry.seq);
+            if let Some(draft) = draft {
+                if verdict == Verdict::Ends || draft.token != token {
+                    done_with = Some(entry.seq);
+                } else {
+                    running.guessed += 1;
+                }
+            }
             self.samples.push(Sampled { seq: entry.seq, token, verdict });
             if !self.written.is_empty() {
                 out.written(running.id, &self.written);
@@ -276,6 +297,22 @@ impl<D: Decoder> Driver<D> {
             }
         }
         decoded.unwrap_or_else(Instant::now)
+    }
+
+    /// Guesses what the texts say next that may be guessed at.
+    fn guess(&mut self) {
+        for (seq, running) in self.running.iter().enumerate() {
+            let Some(running) = running.as_ref().filter(|running| running.drafts > 0) else {
+                continue;
+            };
+            let Some(most) = self.scheduler.may_draft(seq) else { continue };
+            self.text.clear();
+            self.scheduler.append_text(seq, &mut self.text);
+            let guess = lookup::guess(&self.text, most.min(running.drafts));
+            if !guess.is_empty() {
+                self.scheduler.draft(seq, guess.to_vec());
+            }
+        }
     }
 
     fn advance(&mut self, took: Duration, out: &mut impl Output) {
@@ -323,6 +360,7 @@ impl<D: Decoder> Driver<D> {
             id: running.id,
             end,
             made: running.made,
+            guessed: running.guessed,
             cached: running.cached,
             reading: first - running.started,
             writing: now - first,

@@ -121,6 +121,7 @@ fn driver(cells: usize, can_cut: bool) -> Driver<Tight> {
         running: 2,
         sequences: 2,
         batch: 16,
+        outputs: 2,
         ctx_size: 64,
         cells: 64,
         idle_cells: 100,

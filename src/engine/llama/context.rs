@@ -73,6 +73,8 @@ pub struct ContextSettings {
     pub batch: usize,
     /// Threads of a step.
     pub threads: Threads,
+    /// Most tokens of a step after which one is chosen.
+    pub outputs: usize,
     /// Type of the cache.
     pub kv_type: KvType,
     /// Whether states are saved and put back; it takes one more sequence.
@@ -259,6 +261,7 @@ fn make(model: &Arc<Model>, settings: ContextSettings) -> Result<RawContext, Mod
         // llama.cpp gives up on a step that is smaller than the number of sequences.
         n_batch: narrow(settings.batch.max(n_seq_max)),
         n_seq_max: narrow(n_seq_max),
+        n_outputs: narrow(settings.outputs.max(n_seq_max)),
         threads: thread_count(settings.threads.one),
         kv_type: settings.kv_type.raw(),
         embeddings: false,

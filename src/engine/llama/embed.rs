@@ -121,6 +121,7 @@ impl LlamaEmbedder {
                 n_ctx: narrow(ctx_size),
                 n_batch: narrow(step),
                 n_seq_max: narrow(sequences),
+                n_outputs: 0,
                 threads: thread_count(threads.one),
                 kv_type: i32::try_from(sys::GGML_TYPE_F16).expect("ggml has some dozen types"),
                 embeddings: true,

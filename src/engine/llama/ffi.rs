@@ -10,6 +10,7 @@ pub(super) struct ContextSettings {
     pub(super) n_ctx: u32,
     pub(super) n_batch: u32,
     pub(super) n_seq_max: u32,
+    pub(super) n_outputs: u32,
     pub(super) threads: i32,
     pub(super) kv_type: i32,
     pub(super) embeddings: bool,

@@ -49,6 +49,7 @@ struct lollmsd_context_settings {
     uint32_t n_ctx;
     uint32_t n_batch;
     uint32_t n_seq_max;
+    uint32_t n_outputs;
     int32_t threads;
     int32_t kv_type;
     bool embeddings;
@@ -80,8 +81,8 @@ llama_context * lollmsd_context_new(
         params.n_ubatch = settings->embeddings ? settings->n_batch : std::min(settings->n_batch, 512u);
         params.n_seq_max = settings->n_seq_max;
         if (!settings->embeddings) {
-            // One token is chosen for each sequence and step, so no more numbers are ever kept.
-            params.n_outputs_max = settings->n_seq_max;
+            // So many tokens are chosen in a step at most; no more numbers are ever kept.
+            params.n_outputs_max = settings->n_outputs;
         }
         params.n_threads = settings->threads;
         params.n_threads_batch = settings->threads;

@@ -85,6 +85,7 @@ fn decoder(model: &Arc<Model>) -> LlamaDecoder {
     let settings = ContextSettings {
         ctx_size: 1_024,
         cells: 1_024,
+        outputs: 1,
         moves_states: false,
         sequences: 1,
         batch: 1_024,

@@ -7,7 +7,7 @@ use crate::engine::scheduler::{Scheduler, SeqIdx, Sequence};
 pub enum NoRoom {
     /// An idle sequence: it leaves by the next moves.
     Idle,
-    /// Width: the next batch is half as large.
+    /// Width: the next batch is half as large, or checks no guesses.
     Narrower,
     /// The place of this sequence's generation, the youngest: it waits until there is room and goes on
     /// then. Its cells go by the next moves.
@@ -25,6 +25,13 @@ impl Scheduler {
         if self.sequences.iter().any(Sequence::is_idle) {
             self.short_of_cells = true;
             return NoRoom::Idle;
+        }
+        let mut drafted = false;
+        for job in self.sequences.iter_mut().filter_map(Sequence::job_mut) {
+            drafted |= !std::mem::take(&mut job.drafts).is_empty();
+        }
+        if drafted {
+            return NoRoom::Narrower;
         }
         let planned = self.batch.len();
         let writing = self.batch.iter().filter(|e| self.sequences[e.seq].is_writing()).count();

@@ -59,6 +59,8 @@ pub struct Limits {
     pub sequences: usize,
     /// Most tokens of one decode step.
     pub batch: usize,
+    /// Most tokens of one step after which one is chosen; `running` at least.
+    pub outputs: usize,
     /// Cells of one sequence: prompt and completion together.
     pub ctx_size: usize,
     /// Cells of the cache, `ctx_size` at least.
@@ -171,11 +173,12 @@ pub struct Scheduler {
 impl Scheduler {
     /// A scheduler with empty sequences. `costs` says how long a step may last.
     pub fn new(limits: Limits, costs: Costs) -> Self {
-        let batch = limits.batch.max(limits.running);
+        let outputs = limits.outputs.max(limits.running);
+        let batch = limits.batch.max(outputs);
         let sequences = limits.sequences.max(limits.running);
         let cells = limits.cells.max(limits.ctx_size);
         Self {
-            limits: Limits { sequences, batch, cells, ..limits },
+            limits: Limits { sequences, batch, outputs, cells, ..limits },
             sequences: (0..sequences).map(|_| Sequence::default()).collect(),
             cells: Cells::default(),
             queue: Queue::default(),
@@ -205,10 +208,13 @@ impl Scheduler {
         self.batches_in_turn = if adapters == self.adapters { self.batches_in_turn + 1 } else { 1 };
         self.adapters = adapters;
         for (seq, sequence) in self.sequences.iter().enumerate() {
-            let pending = sequence.job().and_then(|job| job.pending);
-            if let Some(token) = pending.filter(|_| sequence.adapters == adapters) {
-                let position = sequence.tokens.len();
-                self.batch.push(Entry { token, position, seq, wants_logits: true });
+            let job = sequence.job().filter(|_| sequence.adapters == adapters);
+            let Some((job, pending)) = job.and_then(|job| Some((job, job.pending?))) else {
+                continue;
+            };
+            let tokens = std::iter::once(&pending).chain(&job.drafts);
+            for (position, token) in (sequence.tokens.len()..).zip(tokens) {
+                self.batch.push(Entry { token: *token, position, seq, wants_logits: true });
             }
         }
         let writing = self.batch.len();
@@ -277,6 +283,9 @@ impl Scheduler {
         }
         self.costs.observe(writing, self.batch.len() - writing, took);
         self.report_reading();
+        for taken in samples.chunk_by(|a, b| a.seq == b.seq) {
+            self.drop_wrong_drafts(taken[0].seq, taken.len());
+        }
         for sampled in samples {
             let Some(job) = self.sequences[sampled.seq].job_mut() else { continue };
             job.made += 1;
@@ -292,6 +301,45 @@ impl Scheduler {
         }
         self.batch.clear();
         &self.outcomes
+    }
+
+    /// Takes the drafts out of a sequence behind the `taken` tokens that were chosen after them.
+    fn drop_wrong_drafts(&mut self, seq: SeqIdx, taken: usize) {
+        let Self { sequences, cells, .. } = self;
+        let sequence = &mut sequences[seq];
+        let drafts = sequence.job_mut().map_or(0, |job| std::mem::take(&mut job.drafts).len());
+        let wrong = (drafts + 1).saturating_sub(taken);
+        if drafts > 0 && wrong > 0 {
+            let right = sequence.tokens.len() - wrong;
+            sequence.truncate(right, cells);
+            self.moves.push_back(Move::Cut(seq, right));
+        }
+    }
+
+    /// How many drafts a sequence may have beside those of the others; `None` when it may have none.
+    pub fn may_draft(&self, seq: SeqIdx) -> Option<usize> {
+        let sequence = &self.sequences[seq];
+        let job = sequence.job().filter(|job| job.pending.is_some() && job.drafts.is_empty())?;
+        let drafted: usize =
+            self.sequences.iter().filter_map(|s| s.job()).map(|job| job.drafts.len()).sum();
+        let room = self.limits.ctx_size.saturating_sub(sequence.tokens.len() + 1);
+        let spare = self.limits.outputs.saturating_sub(self.limits.running + drafted);
+        let most = spare.min(room).min(job.left().saturating_sub(1));
+        (most > 0 && self.limits.cutting == Cutting::Anywhere).then_some(most)
+    }
+
+    /// Appends the text of a sequence so far, with the token chosen last.
+    pub fn append_text(&self, seq: SeqIdx, out: &mut Vec<Token>) {
+        self.sequences[seq].append_text(out);
+    }
+
+    /// Has the next step check a guess of what a sequence says next.
+    pub fn draft(&mut self, seq: SeqIdx, tokens: Vec<Token>) {
+        let most = self.may_draft(seq).unwrap_or(0);
+        debug_assert!(tokens.len() <= most);
+        if let Some(job) = self.sequences[seq].job_mut().filter(|_| tokens.len() <= most) {
+            job.drafts = tokens;
+        }
     }
 
     fn report_reading(&mut self) {

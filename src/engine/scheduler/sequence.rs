@@ -33,6 +33,8 @@ pub(super) struct Job {
     pub(super) on_full: OnFull,
     /// The token chosen last, to be decoded next; absent while the prompt is being read.
     pub(super) pending: Option<Token>,
+    /// Guesses what follows it, to be checked in the same step.
+    pub(super) drafts: Vec<Token>,
     /// Tokens of the prompt that came from elsewhere and were not decoded.
     pub(super) cached: usize,
     /// Another sequence or the host's memory will soon have what it would read next.
@@ -58,6 +60,7 @@ impl Job {
             made: 0,
             on_full,
             pending: None,
+            drafts: Vec::new(),
             cached: 0,
             expects: false,
             stores,
@@ -125,6 +128,12 @@ impl Sequence {
         if len == 0 {
             self.shifted = false;
         }
+    }
+
+    /// Appends its text so far, with the token chosen last.
+    pub(super) fn append_text(&self, out: &mut Vec<Token>) {
+        out.extend_from_slice(&self.tokens);
+        out.extend(self.job().and_then(|job| job.pending));
     }
 
     /// How many cells a prompt can take over. Never all of the prompt: its last token must be read, for

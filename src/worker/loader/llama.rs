@@ -24,6 +24,8 @@ use crate::worker::threads;
 
 /// Most tokens of a step that may be asked for.
 const MOST_BATCH: u32 = 16_384;
+/// Most tokens that may be guessed ahead for a generation.
+const MOST_DRAFTS: u32 = 64;
 /// Sequences for the cells of earlier chats. Each costs room for the scores of one token, and only a few
 /// chats stay in the cache: the others go to the host's memory.
 const KEPT_SEQUENCES: usize = 8;
@@ -78,6 +80,7 @@ impl Loader for LlamaLoader {
                     running,
                     sequences: settings.sequences,
                     batch: settings.batch,
+                    outputs: settings.outputs,
                     ctx_size: settings.ctx_size,
                     cells: settings.cells,
                     idle_cells: command.settings.idle_cells as usize,
@@ -90,6 +93,7 @@ impl Loader for LlamaLoader {
                 },
                 adapters: sets,
                 mixed_step: Duration::from_millis(command.settings.step_ms.into()),
+                draft_max: command.settings.draft_max as usize,
                 can_shift,
                 writes,
                 threads: settings.threads,
@@ -119,6 +123,10 @@ fn checked(settings: &LoadSettings) -> Result<ContextSettings, LoadFailure> {
     }
     let (one, many) = (Some(settings.threads), Some(settings.batch_threads));
     let threads = threads::chosen(threads::UNSET, one, many).map_err(LoadFailure::Failed)?;
+    if settings.draft_max > MOST_DRAFTS {
+        let given = settings.draft_max;
+        return Err(invalid(format!("`draft_max` is {given}; expected 0 to {MOST_DRAFTS}")));
+    }
     let Some(kv_type) = KvType::from_word(&settings.kv_type) else {
         let given: String = settings.kv_type.chars().take(40).collect();
         return Err(invalid(format!("`kv_type` is `{given}`; expected f32, f16 or q8_0")));
@@ -127,6 +135,7 @@ fn checked(settings: &LoadSettings) -> Result<ContextSettings, LoadFailure> {
         ctx_size: settings.ctx_size as usize,
         cells: 0,
         moves_states: false,
+        outputs: sequences,
         sequences,
         // Every sequence must be able to write in each step.
         batch: (settings.batch as usize).max(sequences),
@@ -188,9 +197,12 @@ fn with_cache(
             return Err(invalid(format!("`cells` is {cells}; expected {ctx_size} or more, or 0")));
         }
     };
+    let drafts = 1 + asked.draft_max as usize;
+    let outputs = if cutting == Cutting::Anywhere { sequences * drafts } else { sequences };
     let moves_states = cutting == Cutting::Anywhere && sequences < MOST_SEQUENCES;
     let kept = if moves_states { KEPT_SEQUENCES.min(MOST_SEQUENCES - 1 - sequences) } else { 0 };
-    Ok(ContextSettings { cells, moves_states, sequences: sequences + kept, ..settings })
+    let (batch, sequences) = (settings.batch.max(outputs), sequences + kept);
+    Ok(ContextSettings { cells, moves_states, sequences, batch, outputs, ..settings })
 }
 
 #[cfg(test)]

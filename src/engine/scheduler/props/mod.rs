@@ -51,17 +51,20 @@ fn events(most: usize) -> impl Strategy<Value = Vec<Event>> {
 fn limits() -> impl Strategy<Value = Limits> {
     let cutting = prop_oneof![4 => Just(Cutting::Anywhere), 1 => Just(Cutting::WholeOnly)];
     let host_bytes = prop_oneof![Just(0), Just(3_000), Just(100_000)];
-    (1_usize..5, 0_usize..4, 1_usize..90, 400_usize..1_600, 0_usize..500, host_bytes, cutting)
-        .prop_map(|(running, kept, batch, cells, idle_cells, host_bytes, cutting)| Limits {
+    let running = (1_usize..5, 0_usize..4, 0_usize..8);
+    (running, 1_usize..90, 400_usize..1_600, 0_usize..500, host_bytes, cutting).prop_map(
+        |((running, kept, drafts), batch, cells, idle_cells, host_bytes, cutting)| Limits {
             running,
             sequences: running + kept,
             batch,
+            outputs: running * (1 + drafts),
             ctx_size: 400,
             cells,
             idle_cells,
             host_bytes,
             cutting,
-        })
+        },
+    )
 }
 
 impl World {
@@ -138,6 +141,7 @@ fn roomy(running: usize, kept: usize) -> Limits {
         running,
         sequences: running + kept,
         batch: 64,
+        outputs: running,
         ctx_size: 4_096,
         cells: 16_384,
         idle_cells: 9_999,

@@ -200,6 +200,7 @@ impl World {
 
     pub(super) fn step(&mut self, mut no_room: usize, breaks: bool) {
         self.admit();
+        self.guess();
         assert_eq!(self.taken(), self.scheduler.kept().0, "the account is right");
         assert!(self.scheduler.kept().1 <= self.limits.host_bytes);
         loop {
@@ -207,7 +208,8 @@ impl World {
             if batch.is_empty() {
                 return;
             }
-            assert!(batch.len() <= self.limits.batch.max(self.limits.running));
+            assert!(batch.len() <= self.limits.batch.max(self.limits.outputs));
+            assert!(batch.iter().filter(|e| e.wants_logits).count() <= self.limits.outputs);
             if breaks {
                 for seq in self.scheduler.broken() {
                     self.end(seq);
@@ -220,6 +222,24 @@ impl World {
             }
             no_room = no_room.saturating_sub(1);
             self.make_room();
+        }
+    }
+
+    /// Guesses what comes next: right for some tokens, and then wrong.
+    fn guess(&mut self) {
+        for seq in 0..self.limits.sequences {
+            let Some(most) = self.scheduler.may_draft(seq) else { continue };
+            let id = self.in_seq[seq].expect("it writes");
+            let mut context = vec![];
+            self.scheduler.append_text(seq, &mut context);
+            let mut drafts = vec![];
+            for _ in 0..most {
+                let (mut token, _) = next_token(&context, self.all[&id].adapters);
+                token += Token::from(token % 5 == 0);
+                context.push(token);
+                drafts.push(token);
+            }
+            self.scheduler.draft(seq, drafts);
         }
     }
 
@@ -240,7 +260,8 @@ impl World {
         let adapters = self.scheduler.adapters();
         let mut samples = Vec::new();
         self.decoded += batch.len();
-        for entry in batch {
+        let mut done_with = None;
+        for (at, entry) in batch.iter().enumerate() {
             let id = self.in_seq[entry.seq].expect("only running sequences are decoded");
             let followed = &self.all[&id];
             assert!(!followed.cancelled, "a cancelled generation is gone after one step");
@@ -249,12 +270,17 @@ impl World {
             assert!(entry.position < self.limits.ctx_size);
             let cell = self.new_cell(entry.token, adapters);
             self.cache[entry.seq].push(cell);
-            if entry.wants_logits {
+            if entry.wants_logits && done_with != Some(entry.seq) {
                 let cells = &self.cache[entry.seq];
                 assert!(cells.iter().all(|cell| cell.adapters == adapters));
                 let context: Vec<Token> = cells.iter().map(|cell| cell.token).collect();
                 let (token, verdict) = next_token(&context, adapters);
                 samples.push(Sampled { seq: entry.seq, token, verdict });
+                let next = batch.get(at + 1).filter(|next| next.seq == entry.seq);
+                let goes_on = next.is_some_and(|next| next.token == token);
+                if verdict == Verdict::Ends || !goes_on {
+                    done_with = Some(entry.seq);
+                }
             }
         }
         for sampled in &samples {
