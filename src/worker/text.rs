@@ -130,7 +130,7 @@ fn generate(generation: Generation, ready: &Ready, shared: &Arc<Shared>) {
                 Some(_) | None => Vec::new(),
             };
             let submission =
-                Submission::new(waiting, Settings { cancelled, drafts, ..settings }, kept, shared);
+                Submission::new(waiting, Settings { drafts, cancelled, ..settings }, kept, shared);
             // An error means that the model was unloaded; dropping the order ends the generation.
             let _ = ready.orders.send(Order::Submit(Box::new(submission)));
         }

@@ -202,7 +202,7 @@ fn with_cache(
     let moves_states = cutting == Cutting::Anywhere && sequences < MOST_SEQUENCES;
     let kept = if moves_states { KEPT_SEQUENCES.min(MOST_SEQUENCES - 1 - sequences) } else { 0 };
     let (batch, sequences) = (settings.batch.max(outputs), sequences + kept);
-    Ok(ContextSettings { cells, moves_states, sequences, batch, outputs, ..settings })
+    Ok(ContextSettings { cells, sequences, batch, outputs, moves_states, ..settings })
 }
 
 #[cfg(test)]
