@@ -175,8 +175,9 @@ class Server:
         wait_until(lambda: len(self.workers()) == 1, "one worker runs", 20)
         return self.workers()[0]
 
-    def rss_kb(self):
-        with open("/proc/%d/status" % self.pid) as file:
+    def rss_kb(self, pid=None):
+        """Memory of the server's process, or of another one."""
+        with open("/proc/%d/status" % (pid or self.pid)) as file:
             return int(re.search(r"VmRSS:\s+(\d+)", file.read())[1])
 
     def descriptors(self):
