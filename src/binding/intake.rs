@@ -57,6 +57,7 @@ impl Shared {
             | Event::Embedding(_)
             | Event::Ranks(_)
             | Event::Configured(_)
+            | Event::State(_)
             | Event::Models(_) => self.lock().answer(event),
             // `hello` is read by the supervisor; nothing waits for `unloaded`.
             Event::Hello(_) | Event::Unloaded(_) => {}

@@ -27,6 +27,10 @@ pub enum Command {
     Rerank(Rerank),
     /// Messages to the prompt text that `generate` would read; answered by `text` or `error`.
     ApplyTemplate(ApplyTemplate),
+    /// Writes what a generation left in the cache to a file; answered by `state` or `error`.
+    SaveState(SaveState),
+    /// Takes such a file into the cache; answered by `state` or `error`.
+    RestoreState(RestoreState),
     /// Makes a completion; answered by `started`, any number of `reading` and `piece`, one `end`.
     Generate(Box<Generate>),
     /// Changes how the loaded model runs, between two steps; answered by `configured` or `error`.
@@ -201,6 +205,29 @@ pub struct ApplyTemplate {
     pub id: u64,
     /// The conversation.
     pub chat: Chat,
+}
+
+/// Payload of `save_state`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaveState {
+    /// Names the operation in every answer.
+    pub id: u64,
+    /// A generation that has ended: what it read and wrote is saved.
+    pub generation: u64,
+    /// The file, absolute; one that is there is replaced.
+    pub path: String,
+}
+
+/// Payload of `restore_state`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RestoreState {
+    /// Names the operation in every answer.
+    pub id: u64,
+    /// The file, absolute.
+    pub path: String,
+    /// The adapters that it was made with, as `generate` names them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<Vec<AdapterScale>>,
 }
 
 /// Payload of `generate`.

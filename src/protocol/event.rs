@@ -22,6 +22,8 @@ pub enum Event {
     Tokens(Tokens),
     /// Answer to `detokenize` and `apply_template`.
     Text(Text),
+    /// Answer to `save_state` and `restore_state`.
+    State(State),
     /// Answer to `embed`: rows of one input.
     Embedding(Embedding),
     /// Answer to `rerank`.
@@ -53,6 +55,7 @@ impl Event {
             Self::Embedding(answer) => Some(answer.id),
             Self::Ranks(answer) => Some(answer.id),
             Self::Configured(answer) => Some(answer.id),
+            Self::State(answer) => Some(answer.id),
             Self::Models(answer) => Some(answer.id),
             Self::Hello(_)
             | Self::Progress(_)
@@ -78,6 +81,7 @@ pub const KINDS: &[&str] = &[
     "unloaded",
     "tokens",
     "text",
+    "state",
     "embedding",
     "ranks",
     "configured",
@@ -180,6 +184,17 @@ pub struct Configured {
     pub threads: u32,
     /// Threads of a step of several tokens.
     pub batch_threads: u32,
+}
+
+/// Payload of `state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The operation's id.
+    pub id: u64,
+    /// Tokens that were saved or taken.
+    pub tokens: u32,
+    /// Bytes of it.
+    pub bytes: u64,
 }
 
 /// Payload of `error`.

@@ -19,6 +19,7 @@ use crate::engine::text::writer::Written;
 use crate::protocol::event::{self, Configured, EndReason, Event, Fatal, Reading, Stats};
 use crate::worker::desk::Shared;
 use crate::worker::kv_files::KvFiles;
+use crate::worker::states::Wanted;
 
 /// Orders that may wait for the thread; it takes them between two steps.
 pub(super) const ORDERS: usize = 1_024;
@@ -41,6 +42,10 @@ pub(super) enum Order {
     Cancel(u64),
     /// Take other threads from the next step on, and answer the operation with this id.
     Configure(u64, Threads),
+    /// Hand out what a generation left.
+    Save(Wanted),
+    /// Take blocks into the cache.
+    Restore(Vec<StoredBlock>),
     /// End all generations, then the thread.
     Stop,
 }
@@ -188,6 +193,12 @@ impl<D: Decoder> Thread<D> {
                 self.output.shared.outbox.after_step(Instant::now());
             }
             Order::Configure(id, threads) => self.configure(id, threads),
+            Order::Save(wanted) => {
+                let blocks = self.driver.left_by(wanted.generation);
+                // Whoever asked may be gone.
+                let _ = wanted.reply.send(blocks);
+            }
+            Order::Restore(blocks) => self.driver.take_stored(blocks),
             Order::Stop => return Next::Stop,
         }
         Next::GoOn

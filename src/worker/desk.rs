@@ -19,9 +19,10 @@ use crate::protocol::command::{Ask, Command, Configure, Generate, Hello, Load};
 use crate::protocol::event::{
     Done, End, EndReason, ErrorEvent, Event, Fatal, HelloEvent, Loaded, Models, Progress,
 };
+use crate::worker::CAPABILITIES;
 use crate::worker::decode::{self, ORDERS, Order};
 use crate::worker::infill;
-use crate::worker::kv_files::KvFiles;
+use crate::worker::kv_files::{KvFiles, Origin};
 use crate::worker::live::Live;
 use crate::worker::loader::{LoadFailure, Loader, Parts};
 use crate::worker::outbox::Outbox;
@@ -30,18 +31,6 @@ use crate::worker::text::{self, Generation, STACK_BYTES, TASKS, THREADS, Task, W
 use crate::worker::threads;
 use crate::worker::vectors;
 
-/// What this worker offers.
-const CAPABILITIES: [&str; 9] = [
-    "load",
-    "list_models",
-    "generate",
-    "tokenize",
-    "detokenize",
-    "embed",
-    "rerank",
-    "apply_template",
-    "configure",
-];
 /// Time between two `progress` events of a load.
 const PROGRESS_AFTER: Duration = Duration::from_millis(50);
 
@@ -116,6 +105,8 @@ pub(super) struct Ready {
     pub(super) embedder: Arc<dyn Embedder>,
     pub(super) facts: Facts,
     pub(super) orders: SyncSender<Order>,
+    /// What its states depend on.
+    pub(super) origin: Origin,
     /// Blocks of chats on disk, if any are kept.
     pub(super) kv_files: Option<Arc<KvFiles>>,
     /// What was last asked for.
@@ -233,6 +224,8 @@ impl<L: Loader> Desk<L> {
             Command::Rerank(ask) => self.ask_vectors(vectors::Ask::Rerank(ask)),
             Command::Configure(ask) => self.configure(ask),
             Command::ApplyTemplate(ask) => self.hand_on(Work::ApplyTemplate(ask)),
+            Command::SaveState(ask) => self.hand_on(Work::SaveState(ask)),
+            Command::RestoreState(ask) => self.hand_on(Work::RestoreState(ask)),
             Command::Generate(generate) => self.generate(*generate),
             Command::Cancel(ask) => self.cancel(ask.id),
             Command::Bye(_) => {
@@ -409,7 +402,11 @@ impl<L: Loader> Desk<L> {
             Work::Generate(generation) => {
                 self.shared.fail(generation.generate.id, failure.code, failure.message);
             }
-            Work::Tokenize(_) | Work::Detokenize(_) | Work::ApplyTemplate(_) => {
+            Work::Tokenize(_)
+            | Work::Detokenize(_)
+            | Work::ApplyTemplate(_)
+            | Work::SaveState(_)
+            | Work::RestoreState(_) => {
                 self.shared.refuse(work.id(), failure);
             }
         }
@@ -461,7 +458,7 @@ fn start<D>(id: u64, parts: Parts<D>, shared: &Arc<Shared>) -> (Model, Event)
 where
     D: crate::engine::model::Decoder<Sampler: Send> + Send + 'static,
 {
-    let Parts { decoder, lexicon, embedder, facts, kv_files } = parts;
+    let Parts { decoder, lexicon, embedder, facts, origin, kv_files } = parts;
     let offer = embedder.offer();
     let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let event = Event::Loaded(Loaded {
@@ -479,7 +476,7 @@ where
     let kept = kv_files.clone();
     let decode = spawn("decode", move || decode::run(decoder, &known, &taken, (&shared, kept)));
     let threads = Mutex::new(facts.threads);
-    let ready = Arc::new(Ready { lexicon, embedder, facts, orders, kv_files, threads });
+    let ready = Arc::new(Ready { lexicon, embedder, facts, orders, origin, kv_files, threads });
     (Model::Ready { ready, decode }, event)
 }
 

@@ -18,6 +18,7 @@ use crate::engine::scheduler::{Adapters, Cutting, Entry, Limits, SeqIdx, Token};
 use crate::engine::vectors::{Embedder, NoVectors, Offer, OwnPooling, Pool, Pooling, Reading};
 use crate::engine::vocabulary::Vocabulary;
 use crate::protocol::command::Load;
+use crate::worker::kv_files::Origin;
 use crate::worker::loader::{LoadFailure, Loader, Parts};
 
 /// Ends a text.
@@ -108,7 +109,7 @@ impl Loader for FakeLoader {
             FakeDecoder { cache: vec![Vec::new(); limits.sequences], step: Vec::new(), gate };
         let lexicon = Arc::new(FakeLexicon::new(self.template));
         let embedder = Arc::new(FakeEmbedder { ctx_size: limits.ctx_size });
-        Ok(Parts { decoder, lexicon, embedder, facts, kv_files: None })
+        Ok(Parts { decoder, lexicon, embedder, facts, origin: Origin::default(), kv_files: None })
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use crate::engine::adapters::AdapterSets;
 use crate::engine::scheduler::host::{BLOCK, StoredBlock};
@@ -38,16 +38,45 @@ pub struct KvFolder {
 }
 
 /// What states depend on, beside the tokens and the scales of adapters.
-#[derive(Clone, Copy, Debug)]
-pub struct Origin<'a> {
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
     /// The model's file and its adapters'.
-    pub files: &'a [&'a Path],
+    pub files: Vec<PathBuf>,
     /// Type of the cache's numbers.
-    pub kind: &'a str,
+    pub kind: String,
 }
 
+impl Origin {
+    /// What all names and fingerprints begin with.
+    fn seed(&self) -> io::Result<Sha256> {
+        let mut seed = Sha256::new();
+        seed.update(MAGIC);
+        seed.update(env!("CARGO_PKG_VERSION"));
+        seed.update(&self.kind);
+        for file in &self.files {
+            seed.update(fingerprint(file)?);
+        }
+        Ok(seed)
+    }
+
+    /// A fingerprint of all that a state depends on but its tokens.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(super) fn with_scales(&self, scales: &[f32]) -> io::Result<Digest> {
+        let mut seed = self.seed()?;
+        for scale in scales {
+            seed.update(scale.to_le_bytes());
+        }
+        Ok(seed.finalize().into())
+    }
+}
+
+/// A checksum or fingerprint.
+pub(super) type Digest = [u8; 32];
+
 /// A name of a block.
-type Name = [u8; 32];
+type Name = Digest;
 
 /// The blocks of one model on disk.
 #[derive(Debug)]
@@ -82,17 +111,11 @@ impl KvFiles {
     /// When the folder cannot be made or a file not be read.
     pub fn open(
         folder: &KvFolder,
-        origin: Origin<'_>,
+        origin: &Origin,
         sets: Arc<AdapterSets>,
     ) -> io::Result<Arc<Self>> {
         fs::create_dir_all(&folder.path)?;
-        let mut seed = Sha256::new();
-        seed.update(MAGIC);
-        seed.update(env!("CARGO_PKG_VERSION"));
-        seed.update(origin.kind);
-        for file in origin.files {
-            seed.update(fingerprint(file)?);
-        }
+        let seed = origin.seed()?;
         let (to_write, blocks) = sync_channel(WAITING);
         let writer = Writer { folder: folder.clone() };
         let thread = std::thread::Builder::new().name("kv-files".into());
@@ -306,8 +329,8 @@ mod tests {
         let model = folder.join("model");
         fs::write(&model, "weights").unwrap();
         let folder = KvFolder { path: folder.join("kv"), most_bytes, most_read: 1 << 20 };
-        let origin = Origin { files: &[&model], kind: "f16" };
-        KvFiles::open(&folder, origin, Arc::default()).unwrap()
+        let origin = Origin { files: vec![model], kind: "f16".into() };
+        KvFiles::open(&folder, &origin, Arc::default()).unwrap()
     }
 
     fn block(count: i32, state: &[u8]) -> StoredBlock {

@@ -20,6 +20,7 @@ pub mod prepare;
 mod process;
 mod reader;
 mod recipe;
+mod states;
 mod text;
 pub mod threads;
 mod vectors;
@@ -33,6 +34,21 @@ use std::process::ExitCode;
 
 use crate::worker::desk::{Desk, Ending};
 use crate::worker::loader::Loader;
+
+/// What this worker offers.
+const CAPABILITIES: [&str; 11] = [
+    "save_state",
+    "restore_state",
+    "load",
+    "list_models",
+    "generate",
+    "tokenize",
+    "detokenize",
+    "embed",
+    "rerank",
+    "apply_template",
+    "configure",
+];
 
 /// Runs the worker over stdin and stdout until the front closes them or says `bye`.
 pub fn run() -> ExitCode {

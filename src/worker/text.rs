@@ -8,11 +8,14 @@ use crate::engine::brake::CancelFlag;
 use crate::engine::model::{Control, ModelError, Special};
 use crate::engine::report::Settings;
 use crate::engine::scheduler::Waiting;
-use crate::protocol::command::{ApplyTemplate, Detokenize, Generate, Tokenize};
+use crate::protocol::command::{
+    ApplyTemplate, Detokenize, Generate, RestoreState, SaveState, Tokenize,
+};
 use crate::protocol::event::{Event, Text, Tokens};
 use crate::worker::decode::{Order, Submission};
 use crate::worker::desk::{Ready, Shared};
 use crate::worker::prepare::{Prepared, chat_text, prepare};
+use crate::worker::states;
 
 /// Tasks that may wait for a preparation thread; more are answered `busy`.
 pub(super) const TASKS: usize = 256;
@@ -32,6 +35,8 @@ pub(super) enum Work {
     Tokenize(Tokenize),
     Detokenize(Detokenize),
     ApplyTemplate(ApplyTemplate),
+    SaveState(SaveState),
+    RestoreState(RestoreState),
     Generate(Box<Generation>),
 }
 
@@ -53,6 +58,8 @@ pub(super) fn run(tasks: &Mutex<Receiver<Task>>, shared: &Arc<Shared>) {
             Work::Tokenize(ask) => answer(ask.id, tokenize(&ask, &ready), shared),
             Work::Detokenize(ask) => answer(ask.id, detokenize(&ask, &ready), shared),
             Work::ApplyTemplate(ask) => answer(ask.id, apply_template(&ask, &ready), shared),
+            Work::SaveState(ask) => answer(ask.id, states::save(&ask, &ready), shared),
+            Work::RestoreState(ask) => answer(ask.id, states::restore(&ask, &ready), shared),
         }
     }
 }
@@ -64,6 +71,8 @@ impl Work {
             Self::Tokenize(ask) => ask.id,
             Self::Detokenize(ask) => ask.id,
             Self::ApplyTemplate(ask) => ask.id,
+            Self::SaveState(ask) => ask.id,
+            Self::RestoreState(ask) => ask.id,
             Self::Generate(generation) => generation.generate.id,
         }
     }

@@ -289,3 +289,41 @@ fn guessing_ahead_changes_no_text() {
         assert_eq!(worker.completion(9).end["guessed_tokens"], 0);
     }
 }
+
+#[test]
+fn a_state_that_was_saved_to_a_file_comes_back_in_another_worker() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chat.state");
+    let save =
+        |path: &std::path::Path| json!({"save_state": {"id": 7, "generation": 2, "path": path}});
+    let mut worker = start(Kind::Context, &json!({}));
+    worker.send(&save(&path));
+    assert_eq!(worker.event().unwrap()["error"]["code"], "not_found");
+    let first = say(&mut worker, 2, &prompt(0), 20);
+    let next = format!("{}{} so", prompt(0), first.text);
+    worker.send(&save(&path));
+    let saved = worker.event().unwrap()["state"].clone();
+    assert_eq!(saved["tokens"], prompt_tokens(&first) + 19, "the last token was never read");
+    worker.send(&save(&folder.path().join("no/such/folder")));
+    assert_eq!(worker.event().unwrap()["error"]["code"], "unavailable");
+    let second = say(&mut worker, 3, &next, 20);
+
+    let restore = json!({"restore_state": {"id": 8, "path": path}});
+    let mut worker = start(Kind::Context, &json!({}));
+    worker.send(&restore);
+    assert_eq!(worker.event().unwrap()["state"]["tokens"], saved["tokens"]);
+    let again = say(&mut worker, 3, &next, 20);
+    assert_eq!(again.text, second.text);
+    assert!(prompt_tokens(&again) - cached(&again) <= 40, "{}", again.end);
+
+    for settings in [json!({"kv_type": "f16"}), json!({"cache_ram": 0})] {
+        let mut worker = start(Kind::Context, &settings);
+        worker.send(&restore);
+        let message = worker.event().unwrap()["error"]["message"].to_string();
+        let expected = ["type of cache", "`cache_ram` is 0"];
+        assert!(expected.iter().any(|words| message.contains(words)), "{message}");
+    }
+    std::fs::write(&path, b"no state at all").unwrap();
+    worker.send(&restore);
+    assert!(worker.event().unwrap()["error"]["message"].to_string().contains("damaged"));
+}

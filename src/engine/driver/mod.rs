@@ -10,9 +10,10 @@ use crate::engine::brake::{Brake, CancelFlag};
 use crate::engine::lookup;
 use crate::engine::model::{Decoded, Decoder, ModelError, Threads};
 use crate::engine::report::{End, Ended, Output, Settings, Started, Totals, never_started};
-use crate::engine::scheduler::host::StoredBlock;
+use crate::engine::scheduler::host::{BLOCK, StoredBlock};
 use crate::engine::scheduler::{
-    Admitted, Cancelled, Move, NoRoom, Outcome, Sampled, Scheduler, SeqIdx, Token, Verdict, Waiting,
+    Admitted, Cancelled, Left, Move, NoRoom, Outcome, Sampled, Scheduler, SeqIdx, Token, Verdict,
+    Waiting,
 };
 use crate::engine::text::writer::{Writer, Written};
 
@@ -82,6 +83,21 @@ impl<D: Decoder> Driver<D> {
             text: Vec::new(),
             written: Written::default(),
         }
+    }
+
+    /// The blocks of what an ended generation left, as far as they are in the cache or in the host's
+    /// memory; none when its chat is gone.
+    pub fn left_by(&mut self, id: u64) -> Vec<StoredBlock> {
+        let Some(left) = self.scheduler.left_by(id) else { return vec![] };
+        let Left { tokens, adapters, seq } = left;
+        let Some(seq) = seq else { return self.scheduler.blocks(&tokens, adapters) };
+        let mut blocks = vec![];
+        for start in (0..tokens.len()).step_by(BLOCK) {
+            let end = tokens.len().min(start + BLOCK);
+            let Some(state) = self.decoder.save(seq, start..end) else { break };
+            blocks.push(StoredBlock { tokens: tokens[..end].to_vec(), adapters, state });
+        }
+        blocks
     }
 
     /// Takes over blocks from the disk.

@@ -1,7 +1,10 @@
 //! Generations come in, get a sequence, and are cancelled.
 
+use crate::engine::scheduler::host::StoredBlock;
 use crate::engine::scheduler::queue::Chosen;
-use crate::engine::scheduler::{Cutting, Job, Limits, Move, Scheduler, SeqIdx, Sequence, Waiting};
+use crate::engine::scheduler::{
+    Adapters, Cutting, Job, Limits, Move, Scheduler, SeqIdx, Sequence, Token, Waiting,
+};
 
 /// Cells that a generation must find for its completion before it starts, or as many as it may make.
 const RESERVE: usize = 256;
@@ -17,6 +20,17 @@ pub struct Admitted {
     pub cached: usize,
     /// Tokens of its prompt.
     pub prompt: usize,
+}
+
+/// What an ended generation left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// What it read and wrote.
+    pub tokens: Vec<Token>,
+    /// What that was computed with.
+    pub adapters: Adapters,
+    /// A sequence that holds all of it, if one does.
+    pub seq: Option<SeqIdx>,
 }
 
 /// Where a cancelled generation was.
@@ -80,6 +94,24 @@ impl Scheduler {
             self.moves.push_back(Move::Share(from, chosen.seq, chosen.keep..end));
         }
         Some(Admitted { id, seq: chosen.seq, cached: chosen.cached().max(known), prompt })
+    }
+
+    /// What an ended generation left, if it was one of the last.
+    pub fn left_by(&self, id: u64) -> Option<Left> {
+        let (_, tokens, adapters) = self.left.iter().rev().find(|(left, ..)| *left == id)?;
+        let holds = |seq: &SeqIdx| {
+            let sequence = &self.sequences[*seq];
+            !sequence.shifted
+                && sequence.adapters == *adapters
+                && sequence.tokens.starts_with(tokens)
+        };
+        let seq = (0..self.sequences.len()).find(holds);
+        Some(Left { tokens: tokens.clone(), adapters: *adapters, seq })
+    }
+
+    /// The blocks of a text in the host's memory.
+    pub fn blocks(&self, tokens: &[Token], adapters: Adapters) -> Vec<StoredBlock> {
+        self.host.blocks(tokens, adapters)
     }
 
     /// Puts a generation back that had to make room; it goes on from its last token.

@@ -45,7 +45,7 @@ struct Block {
 /// A block on its way to the disk, or from there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredBlock {
-    /// All tokens up to its end; the last [`BLOCK`] are its own.
+    /// All tokens up to its end; those behind the last multiple of [`BLOCK`] are its own.
     pub tokens: Vec<Token>,
     /// What its cells were computed with.
     pub adapters: Adapters,
@@ -160,11 +160,28 @@ impl HostCache {
         true
     }
 
+    /// The blocks of a text that are here, all of whose tokens are in it.
+    pub(super) fn blocks(&self, tokens: &[Token], adapters: Adapters) -> Vec<StoredBlock> {
+        let path = self.path(tokens, adapters);
+        let mut start = 0;
+        let whole = path.iter().take_while(|found| {
+            let own = self.block(found.block).tokens.len();
+            std::mem::replace(&mut start, found.end) + own == found.end
+        });
+        whole
+            .map(|found| {
+                let (tokens, state) =
+                    (tokens[..found.end].to_vec(), self.block(found.block).state.clone());
+                StoredBlock { tokens, adapters, state }
+            })
+            .collect()
+    }
+
     /// Takes over a block from the disk, if what comes before it is here and it is not.
     pub(super) fn take_stored(&mut self, block: StoredBlock) {
         let end = block.tokens.len();
-        if self.missing(&block.tokens, block.adapters) != end.checked_sub(BLOCK).map(|at| (at, end))
-        {
+        let start = end.saturating_sub(1) / BLOCK * BLOCK;
+        if self.missing(&block.tokens, block.adapters) != Some((start, end)) {
             return;
         }
         if self.add(&block.tokens, block.adapters, block.state)

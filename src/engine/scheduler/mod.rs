@@ -34,7 +34,7 @@ use crate::engine::scheduler::moves::Saving;
 use crate::engine::scheduler::queue::Queue;
 use crate::engine::scheduler::sequence::{Job, Sequence};
 
-pub use crate::engine::scheduler::admission::{Admitted, Cancelled};
+pub use crate::engine::scheduler::admission::{Admitted, Cancelled, Left};
 pub use crate::engine::scheduler::failure::NoRoom;
 pub use crate::engine::scheduler::moves::{Move, Restored};
 pub use crate::engine::scheduler::queue::Waiting;
@@ -43,6 +43,9 @@ pub use crate::engine::scheduler::queue::Waiting;
 pub type Token = i32;
 /// Number of a sequence: 0 to [`Limits::sequences`] − 1.
 pub type SeqIdx = usize;
+
+/// Ended generations whose texts are remembered, for whoever saves what they left.
+const REMEMBERED: usize = 64;
 
 /// Batches that a set of adapters has in turn while others wait: a change costs llama.cpp some time.
 const BATCHES_IN_TURN: u32 = 8;
@@ -155,6 +158,8 @@ pub struct Scheduler {
     /// Moves that are decided on, in order.
     moves: VecDeque<Move>,
     saving: Option<Saving>,
+    /// What the last generations left: id, text, adapters.
+    left: VecDeque<(u64, Vec<Token>, Adapters)>,
     /// Idle sequences whose chats are to be written to the disk.
     to_store: VecDeque<SeqIdx>,
     /// A state went in or out since the last step.
@@ -188,6 +193,7 @@ impl Scheduler {
             narrow: None,
             moves: VecDeque::new(),
             saving: None,
+            left: VecDeque::new(),
             to_store: VecDeque::new(),
             moved_state: false,
             short_of_cells: false,
@@ -396,6 +402,14 @@ impl Scheduler {
         let job = self.sequences[seq].stop(self.uses);
         if job.as_ref().is_some_and(|job| job.stores) && !self.host.is_off() {
             self.to_store.push_back(seq);
+        }
+        let sequence = &self.sequences[seq];
+        if let Some(job) = job.as_ref().filter(|_| !sequence.shifted && !sequence.tokens.is_empty())
+        {
+            if self.left.len() >= REMEMBERED {
+                self.left.pop_front();
+            }
+            self.left.push_back((job.id, sequence.tokens.clone(), sequence.adapters));
         }
         if self.sequences[seq].shifted {
             // Nobody can go on from cells that were moved.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,12 +68,14 @@ impl Loader for LlamaLoader {
         let mut decoder = decoder.map_err(failed)?;
         let can_shift = cutting == Cutting::Anywhere && decoder.can_shift();
         let writes = decoder.writes();
-        let kv_files = kv_files(path, &command.settings, &sets)
+        let origin = origin(path, &command.settings);
+        let kv_files = kv_files(&origin, &command.settings, &sets)
             .map_err(|error| unavailable(format!("chats cannot be kept in `kv_dir`: {error}")))?;
         Ok(Parts {
             decoder,
             lexicon: Arc::new(LlamaLexicon::new(&model)),
             embedder: Arc::new(LlamaEmbedder::new(&model, settings.ctx_size, settings.threads)),
+            origin,
             kv_files: kv_files.filter(|_| settings.moves_states),
             facts: Facts {
                 limits: Limits {
@@ -151,9 +153,16 @@ fn within_training(settings: ContextSettings, model: &Model) -> ContextSettings 
     ContextSettings { ctx_size: wanted.clamp(2, trained), ..settings }
 }
 
+/// What the states of a model depend on.
+fn origin(model: &str, settings: &LoadSettings) -> Origin {
+    let adapters = settings.adapters.iter().map(|adapter| adapter.path.as_str());
+    let files = std::iter::once(model).chain(adapters).map(PathBuf::from).collect();
+    Origin { files, kind: settings.kv_type.clone() }
+}
+
 /// The blocks of the model's chats on disk, if any are kept.
 fn kv_files(
-    model: &str,
+    origin: &Origin,
     settings: &LoadSettings,
     sets: &Arc<AdapterSets>,
 ) -> io::Result<Option<Arc<KvFiles>>> {
@@ -161,9 +170,6 @@ fn kv_files(
     let most_bytes = u64::from(settings.kv_dir_size) << 20;
     let most_read = (settings.cache_ram as usize) << 20;
     let folder = KvFolder { path: folder.into(), most_bytes, most_read };
-    let adapters = settings.adapters.iter().map(|adapter| Path::new(&adapter.path));
-    let files: Vec<&Path> = std::iter::once(Path::new(model)).chain(adapters).collect();
-    let origin = Origin { files: &files, kind: &settings.kv_type };
     KvFiles::open(&folder, origin, Arc::clone(sets)).map(Some)
 }
 

@@ -12,7 +12,7 @@ use crate::domain::error::Failure;
 use crate::engine::model::{Decoder, Facts, Lexicon};
 use crate::engine::vectors::Embedder;
 use crate::protocol::command::Load;
-use crate::worker::kv_files::KvFiles;
+use crate::worker::kv_files::{KvFiles, Origin};
 
 /// A loaded model, ready for both of its sides.
 pub struct Parts<D> {
@@ -24,6 +24,8 @@ pub struct Parts<D> {
     pub embedder: Arc<dyn Embedder>,
     /// Its sizes.
     pub facts: Facts,
+    /// What its states depend on.
+    pub origin: Origin,
     /// Blocks of chats on disk, if any are kept.
     pub kv_files: Option<Arc<KvFiles>>,
 }
