@@ -79,7 +79,7 @@ class Grammar:
     def any_turn(self, who: Persona) -> tuple[str, str]:
         rng = self.rng
         kind = rng.choices(
-            ["guide", "small", "persona", "story", "outside", "foreign"], [40, 11, 17, 7, 20, 5]
+            ["guide", "small", "persona", "story", "outside", "foreign"], [38, 11, 22, 6, 19, 4]
         )[0]
         if kind == "persona":
             return exchange(rng, who)

@@ -1,5 +1,6 @@
 """Reads the phrase files and turns one phrase into one of its many wordings."""
 
+import functools
 import pathlib
 import random
 import re
@@ -105,15 +106,47 @@ def telegram(rng: random.Random, text: str) -> str:
     return " ".join(kept) if len(kept) >= 2 else text
 
 
+def blur(rng: random.Random, text: str) -> str:
+    """Leaves out words at random, so that no single word decides what is asked."""
+    kept = [word for word in text.split(" ") if rng.random() > 0.15]
+    return " ".join(kept) if len(kept) >= 3 else text
+
+
+@functools.cache
+def synonyms() -> dict[str, list[str]]:
+    """The groups of `synonyms.txt`: what may stand for a word or a phrase."""
+    others: dict[str, list[str]] = {}
+    for line in (HERE / "synonyms.txt").read_text().splitlines():
+        group = line.strip().split("|")
+        for word in group:
+            others.setdefault(word, []).extend(other for other in group if other != word)
+    return {word: found for word, found in others.items() if word and found}
+
+
+@functools.cache
+def synonym_pattern() -> re.Pattern[str]:
+    longest_first = sorted(synonyms(), key=len, reverse=True)
+    return re.compile(r"\b(" + "|".join(map(re.escape, longest_first)) + r")\b")
+
+
+def reword(rng: random.Random, text: str) -> str:
+    """Puts synonyms in the place of some words."""
+    return synonym_pattern().sub(lambda found: rng.choice(synonyms()[found[0]]) if rng.random() < 0.4 else found[0], text)
+
+
 def dress(rng: random.Random, text: str, plain: bool = False) -> str:
     """Writes a phrase as people write: capitals, signs, politeness and small faults. `plain` leaves the faults out."""
     asks = bool(QUESTION.match(text))
     if not plain:
+        if rng.random() < 0.4:
+            text = reword(rng, text)
         chance = rng.random()
-        if chance < 0.10:
+        if chance < 0.08:
             text = drop_word(rng, text)
-        elif chance < 0.18:
+        elif chance < 0.14:
             text = telegram(rng, text)
+        elif chance < 0.26:
+            text = blur(rng, text)
         if rng.random() < 0.08:
             text = typo(rng, text)
     words = text.count(" ") + 1

@@ -11,6 +11,12 @@ from tokenizers import Tokenizer
 
 from conversations import ANSWER, CHOICE, CHOICE_TOKENS, Grammar, Piece
 from personas import Persona
+from tokenizer import SPECIAL
+
+# Part of the rows that repeat random tokens: to call itself by a name it has never seen, a model must have learnt
+# to say again what stood there before, whatever it is.
+REPEATS = 0.08
+REPEATED = 0.5  # weight of a repeated token
 
 # Columns of a row: token, weight as a target, group, segment (0: the system prompt), position.
 COLUMNS = 5
@@ -41,6 +47,8 @@ class Packer:
 
     def row(self, length: int) -> np.ndarray:
         """One row of `length` + 1 tokens."""
+        if self.rng.random() < REPEATS:
+            return self.repeats(length)
         size = length + 1
         row = np.zeros((COLUMNS, size), np.float32)
         row[2] = -1
@@ -71,6 +79,27 @@ class Packer:
                 at, full = start, full + 1
             else:
                 group += 1
+        return row
+
+    def repeats(self, length: int) -> np.ndarray:
+        """A row of short runs of random tokens, each with its beginning said again later."""
+        size, at, group = length + 1, 0, 0
+        row = np.zeros((COLUMNS, size), np.float32)
+        row[2] = -1
+        ordinary = range(len(SPECIAL), self.plain.get_vocab_size())
+        while size - at > 80:
+            first = [self.rng.choice(ordinary) for _ in range(self.rng.randint(6, 24))]
+            tokens, weights = list(first), [0.0] * len(first)
+            for _ in range(self.rng.randint(1, 2)):
+                start = self.rng.randrange(len(first) - 4)
+                again = first[start : start + self.rng.randint(4, 12)]
+                tokens += [self.rng.choice(ordinary), *again]
+                # The first one comes from nowhere; what follows it is known.
+                weights += [0.0, 0.0] + [REPEATED] * (len(again) - 1)
+            if len(tokens) > size - at:
+                break
+            self.place(row, at, tokens, weights, group, 0, 0)
+            at, group = at + len(tokens), group + 1
         return row
 
     def segment(self, who: Persona | None, length: int) -> list[Piece]:
