@@ -4,6 +4,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
 use anyhow::{Context as _, bail};
+use rustix::net::sockopt::set_tcp_quickack;
 
 /// An answer's body, chunks joined.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub(crate) fn post(stream: TcpStream, path: &str, body: &[u8]) -> anyhow::Result
 
 impl Read for Body {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        // The server leaves Nagle's algorithm on; acknowledged late, its text would come in lumps.
+        set_tcp_quickack(self.from.get_ref(), true)?;
         match self.framing {
             Framing::Ended => Ok(0),
             Framing::Open => self.from.read(into),

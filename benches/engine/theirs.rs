@@ -40,6 +40,7 @@ struct Event {
     stop: bool,
     tokens_evaluated: u32,
     timings: Timings,
+    error: Option<Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -119,10 +120,11 @@ type Said = anyhow::Result<(u16, Vec<String>)>;
 fn drain(log: impl BufRead, tx: &SyncSender<Said>) {
     let mut listens = false;
     let (mut telling, mut last) = (vec![], String::new());
-    for line in log.lines().map_while(Result::ok) {
+    for line in log.split(b'\n').map_while(Result::ok) {
         if listens {
             continue;
         }
+        let line = String::from_utf8_lossy(&line).into_owned();
         if let Some((_, address)) = line.split_once("listening on ") {
             let port = address.rsplit(':').next().unwrap_or_default();
             let port: String = port.chars().take_while(char::is_ascii_digit).collect();
@@ -151,11 +153,16 @@ fn read(body: Body, log: &Log) -> anyhow::Result<()> {
         let at = Instant::now();
         let Some(data) = line.strip_prefix("data: ") else { continue };
         let event: Event = serde_json::from_str(data)?;
+        if let Some(error) = event.error {
+            bail!("llama-server says {error}");
+        }
         if event.stop {
             log.prompt(event.tokens_evaluated);
             log.cached(event.timings.cache_n);
             return Ok(());
         }
-        log.piece(at, &event.content, event.tokens.len().max(1));
+        if !event.tokens.is_empty() {
+            log.piece(at, &event.content, event.tokens.len());
+        }
     }
 }
