@@ -32,12 +32,12 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<()> {
 fn go_on(
     server: &Server,
     label: &str,
-    size: usize,
+    n_tokens: usize,
     (side, table): (Side, &mut Table),
 ) -> anyhow::Result<()> {
     let mut number = 0;
     server.complete(words(0, 4), 8)?;
-    let chat = fresh(&mut number, size);
+    let chat = fresh(&mut number, n_tokens);
     server.complete(chat.clone(), 4)?;
     let other = server.complete(fresh(&mut number, 12), 32)?;
     let back = server.complete(format!("{chat}{}", fresh(&mut number, 9)), 4)?;

@@ -17,7 +17,7 @@ use crate::running::{Job, Log, Running};
 use crate::side::Setup;
 
 /// A model is loaded by then.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Words of the lines at the start that say what it runs with.
 const TELLING: [&str; 5] =
     ["build_info", "flash_attn", "kv_unified", "n_threads", "prompt cache is"];
