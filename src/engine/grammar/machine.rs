@@ -1,7 +1,7 @@
 //! Follows a grammar character by character.
 //!
 //! A state is the set of places where the text may stand, each with the chain of rules that called it.
-//! Equal chains are one [`NodeId`], equal states one [`StateId`], and every way from one to another is
+//! Equal chains are one `NodeId`, equal states one `StateId`, and every way from one to another is
 //! remembered. So the work for a character grows with the grammar, never with the number of ways to read
 //! the text. All of it is counted as fuel.
 
