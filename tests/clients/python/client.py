@@ -40,6 +40,14 @@ class Client:
         self._read = 0
         self.io = socketio.Client(reconnection=False)
         self.io.on("*", self._hear)
+        # The library starts a thread for each message, so on a busy machine they may be heard in another order than
+        # they came. What is tested here is the order of the server.
+        trigger = self.io.eio._trigger_event
+
+        def in_order(event, *args, **how):
+            return trigger(event, *args, **(dict(how, run_async=False) if event == "message" else how))
+
+        self.io.eio._trigger_event = in_order
         transports = [transport] if isinstance(transport, str) else transport
         self.io.connect(url, transports=transports, wait_timeout=10, **options)
 
