@@ -83,6 +83,8 @@ impl Worker {
             stop: vec![],
             anti_prompts: vec![],
             lora: None,
+            draft_max: None,
+            keep: false,
             context_shift: false,
             n_keep: 0,
         };

@@ -26,7 +26,8 @@ class Readme(unittest.TestCase):
             self.assertGreater(len(self.run_example(server)), 20)
 
     def test_the_demonstration_model_completes_it_with_sense(self):
+        # Each run takes another luck, and the model is small: most stories must be whole, not each.
         with Server() as server:
-            printed = self.run_example(server)
-            self.assertRegex(printed, r"there was (a|an|the) ")
-            self.assertRegex(printed, r"friends\.\s*$")
+            told = [self.run_example(server) for _ in range(3)]
+        whole = [text for text in told if re.search(r"there was .+ found .+ showed it to .+ friends\.\s*$", text)]
+        self.assertGreaterEqual(len(whole), 2, told)
